@@ -1,0 +1,1 @@
+"""Architectures: data to module and back, initialisations, planted defects and Hypothesis strategies."""

@@ -1,0 +1,48 @@
+"""Budgets: every size of every experiment, in one place."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from gradcheck_suite.core.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """How much work a run may do.
+
+    Attributes:
+        draws: fresh initialisations for a statistic over initialisations.
+        examples: architectures drawn by ``gradcheck search`` for each property.
+        sweep_calls: calls of a module that the configuration sweep may spend on one module.
+        second_order: whether gradients of gradients are checked for everything that supports them.
+        alpha: bound on the false-alarm rate of one stochastic statement.
+        training_steps: steps of the short training probe.
+        seconds: deadline of one probe in a child process, in seconds.
+    """
+
+    name: str
+    draws: int
+    examples: int
+    sweep_calls: int
+    second_order: bool
+    training_steps: int
+    seconds: float
+    alpha: float = 1e-6
+
+
+BUDGETS: Final = {
+    "quick": Budget(name="quick", draws=8, examples=20, sweep_calls=0, second_order=False, training_steps=20, seconds=60.0),
+    "standard": Budget(name="standard", draws=32, examples=60, sweep_calls=24, second_order=False, training_steps=100, seconds=60.0),
+    "thorough": Budget(name="thorough", draws=128, examples=400, sweep_calls=200, second_order=True, training_steps=100, seconds=600.0),
+}
+
+
+def budget(name: str) -> Budget:
+    """The budget of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in BUDGETS:
+        raise UsageError(f"unknown budget {name!r}", allowed=", ".join(BUDGETS), instead="Write --budget standard.")
+    return BUDGETS[name]

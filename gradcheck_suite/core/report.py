@@ -1,0 +1,107 @@
+"""Report: a run folded from its events; the only thing a renderer reads."""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gradcheck_suite.core.events import CheckFinished, Event, Note, Run, RunFinished, RunStarted, SubjectFacts, SubjectStarted
+from gradcheck_suite.core.evidence import Level, Verdict
+from gradcheck_suite.core.finding import Finding
+from gradcheck_suite.core.serialize import to_data
+
+SCHEMA = 1
+ORDER = (Verdict.VIOLATED, Verdict.ERROR, Verdict.INCONCLUSIVE, Verdict.HOLDS, Verdict.NOT_APPLICABLE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything a run found. ``summary`` counts findings per verdict."""
+
+    run: Run
+    subjects: tuple[SubjectFacts, ...]
+    findings: tuple[Finding, ...]
+    summary: dict[str, int]
+    schema: int = SCHEMA
+
+    @property
+    def ok(self) -> bool:
+        """No violated requirement, no error, and at least one finding that holds."""
+        return self.exit_code() == 0
+
+    def failures(self, fail_on: Level = Level.REQUIREMENT) -> tuple[Finding, ...]:
+        """Findings that fail a build: errors, violated requirements, and violated indicators if asked for."""
+        levels = {Level.REQUIREMENT, fail_on}
+        return tuple(f for f in self.findings if f.verdict is Verdict.ERROR or (f.verdict is Verdict.VIOLATED and f.level in levels))
+
+    def exit_code(self, fail_on: Level = Level.REQUIREMENT) -> int:
+        """0 fine, 1 a failure, 4 nothing but inconclusive findings, 5 nothing was checked."""
+        if self.failures(fail_on):
+            return 1
+        judged = [f for f in self.findings if f.verdict is not Verdict.NOT_APPLICABLE]
+        if not judged:
+            return 5
+        return 4 if all(f.verdict is Verdict.INCONCLUSIVE for f in judged) else 0
+
+    def to_json(self, path: str | os.PathLike[str]) -> Path:
+        """Write report.json (schema version 1; NaN and infinities as text) through a temporary file, all or nothing."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+        with open(partial, "w", encoding="utf-8", errors="backslashreplace") as file:
+            json.dump(to_data(self), file, indent=1, allow_nan=False)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, target)
+        return target
+
+    def to_html(self, path: str | os.PathLike[str]) -> Path:
+        """Write the page: one self-contained file that opens from disk, without network or JavaScript."""
+        from gradcheck_suite.reporting.html import write_page
+
+        return write_page(self, Path(path))
+
+    def _repr_html_(self) -> str:
+        from gradcheck_suite.reporting.html import summary_fragment
+
+        return summary_fragment(self)
+
+
+def fold(events: Iterable[Event]) -> Report:
+    """The report of a stream of events, complete or not; several runs' streams may follow each other (merged runs)."""
+    run: Run | None = None
+    subjects: dict[str, SubjectFacts] = {}
+    findings: dict[tuple[str, str], tuple[Finding, ...]] = {}
+    finished = started = 0
+    for event in events:
+        match event:
+            case RunStarted():
+                started += 1
+                run = event.run if run is None else replace(
+                    run, notes=run.notes + event.run.notes, checks_planned=run.checks_planned + event.run.checks_planned)
+            case SubjectStarted():
+                subjects[event.subject.name] = event.subject
+            case CheckFinished():
+                findings[event.property, event.subject] = event.findings
+            case Note() if run is not None:
+                run = replace(run, notes=(*run.notes, event.text))
+            case RunFinished() if run is not None:
+                finished += not event.interrupted
+                run = replace(run, seconds=run.seconds + event.seconds)
+    if run is None:
+        run = Run(id="", command=(), seed=0, budget="", versions={}, notes=("no run was recorded",))
+    flat = tuple(sorted((f for group in findings.values() for f in group), key=_urgency))
+    run = replace(run, complete=0 < started == finished, checks_done=len(findings))
+    return Report(run=run, subjects=tuple(subjects.values()), findings=flat, summary=count(flat))
+
+
+def count(findings: Iterable[Finding]) -> dict[str, int]:
+    """Number of findings per verdict, every verdict named."""
+    verdicts = [f.verdict for f in findings]
+    return {verdict.value: verdicts.count(verdict) for verdict in Verdict}
+
+
+def _urgency(finding: Finding) -> tuple[object, ...]:
+    return (ORDER.index(finding.verdict), finding.level is Level.INDICATOR, finding.subject, finding.family, finding.property,
+            finding.where.module or "", finding.where.parameter or "", finding.id)

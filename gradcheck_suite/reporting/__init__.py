@@ -1,0 +1,1 @@
+"""Renderers: views of a report. They read core data and never import torch."""
