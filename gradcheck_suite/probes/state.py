@@ -1,0 +1,111 @@
+"""State guard: a probe may do to a model what it likes inside ``preserved``; afterwards every bit is as before."""
+
+import random
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+_CONTAINERS = (dict, OrderedDict, list, set, deque)
+_Undo = Callable[[], None]
+
+
+@contextmanager
+def preserved(model: nn.Module) -> Iterator[None]:
+    """Restore the model and the process-wide state on the way out, also after an exception.
+
+    Covered, bit for bit: values, storage, dtype, ``.grad`` and ``requires_grad`` of parameters, buffers and tensors kept as plain
+    attributes; each module's attributes (so its mode, hooks, registries, counters), containers among them one level deep;
+    the generators of torch (CPU and initialised CUDA devices), ``random`` and ``numpy.random``; the default dtype; the
+    grad mode. Values are written back without touching version counters, so graphs that the caller holds stay usable.
+    Not covered: lazy parameters that the block materialises, and state that lives outside the module tree.
+    """
+    undo = [_keep_process(), *(_keep_tensor(tensor) for tensor in _tensors(model)), *(_keep_module(module) for module in model.modules())]
+    try:
+        yield
+    finally:
+        for step in reversed(undo):
+            step()
+
+
+def _tensors(model: nn.Module) -> list[torch.Tensor]:
+    """Every tensor the modules hold, once each: parameters, buffers (persistent or not) and plain attributes."""
+    found: dict[int, torch.Tensor] = {}
+    for module in model.modules():
+        held = [*module.parameters(recurse=False), *module.buffers(recurse=False), *vars(module).values()]
+        found.update({id(item): item for item in held if isinstance(item, torch.Tensor) and not is_lazy(item)})
+    return list(found.values())
+
+
+def _keep_tensor(tensor: torch.Tensor) -> _Undo:
+    values, requires_grad, leaf = _keep_values(tensor), tensor.requires_grad, tensor.is_leaf
+    grad = tensor.grad if leaf else None
+    grad_values = None if grad is None else _keep_values(grad)
+
+    def restore() -> None:
+        values()
+        if leaf and tensor.is_leaf:
+            tensor.requires_grad_(requires_grad)
+            if grad_values is not None:
+                grad_values()
+            tensor.grad = grad
+
+    return restore
+
+
+def _keep_values(tensor: torch.Tensor) -> _Undo:
+    alias, values = tensor.data, tensor.data.clone()
+
+    def restore() -> None:
+        if not _same_memory(tensor, alias):
+            tensor.data = alias
+        alias.copy_(values)
+
+    return restore
+
+
+def _same_memory(tensor: torch.Tensor, alias: torch.Tensor) -> bool:
+    if tensor.layout != torch.strided or alias.layout != torch.strided:
+        return False
+    same_view = tensor.shape == alias.shape and tensor.stride() == alias.stride() and tensor.dtype == alias.dtype
+    return same_view and tensor.device == alias.device and tensor.data_ptr() == alias.data_ptr()
+
+
+def _keep_module(module: nn.Module) -> _Undo:
+    attributes: dict[str, Any] = dict(vars(module))
+    contents = {name: value.copy() for name, value in attributes.items() if type(value) in _CONTAINERS}
+    training = module.training
+
+    def restore() -> None:
+        module.training = training
+        vars(module).clear()
+        vars(module).update(attributes)
+        for name, content in contents.items():
+            container = attributes[name]
+            container.clear()
+            container.extend(content) if isinstance(container, list | deque) else container.update(content)
+
+    return restore
+
+
+def _keep_process() -> _Undo:
+    cpu = torch.get_rng_state()
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+    python, legacy = random.getstate(), np.random.get_state()
+    dtype, grad_mode = torch.get_default_dtype(), torch.is_grad_enabled()
+
+    def restore() -> None:
+        torch.set_rng_state(cpu)
+        if devices:
+            torch.cuda.set_rng_state_all(devices)
+        random.setstate(python)
+        np.random.set_state(legacy)
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(grad_mode)
+
+    return restore
