@@ -1,7 +1,7 @@
 """Data from JSON, validated: the boundary at which pydantic checks what comes in, and the published JSON Schema."""
 
 import functools
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -16,19 +16,19 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def load(kind: type[T], data: Any) -> T:
+def load(kind: type[T], data: object) -> T:
     """An instance of a core dataclass from JSON data.
 
     Raises:
         UsageError: the data does not fit; the first misfit is named.
     """
     try:
-        result: T = _adapter(kind).validate_python(data)
+        adapter: TypeAdapter[T] = _adapter(cast("Any", kind))
+        return adapter.validate_python(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise UsageError(f"not a valid {getattr(kind, '__name__', kind)}: {place}: {first['msg']}") from None
-    return result
 
 
 def load_text(kind: Any, text: str | bytes) -> Any:

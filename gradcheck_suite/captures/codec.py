@@ -9,6 +9,7 @@ import enum
 import importlib
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,8 @@ def _unpack(value: Any, body: bytes) -> Any:
     module, _, name = value["__type__"].partition(":")
     if not module.startswith(_PACKAGES):
         raise ValueError(f"type {value['__type__']!r}")
-    kind = getattr(importlib.import_module(module), name)
+    kind: Any = getattr(importlib.import_module(module), name)
     if not dataclasses.is_dataclass(kind):
         raise ValueError(f"type {value['__type__']!r}")
-    return kind(**{key: _unpack(item, body) for key, item in value["fields"].items()})
+    make: Callable[..., Any] = kind if isinstance(kind, type) else type(kind)
+    return make(**{key: _unpack(item, body) for key, item in value["fields"].items()})

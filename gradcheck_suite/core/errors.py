@@ -17,6 +17,17 @@ class UsageError(GradcheckError):
         super().__init__("\n".join(part for part in parts if part))
 
 
+class TargetError(UsageError):
+    """The target could not be imported or built: the user's code failed before there was anything to check (exit code 2).
+
+    ``details`` is the tail of the user's own traceback; data of theirs, shown literally.
+    """
+
+    def __init__(self, got: str, *, allowed: str = "", instead: str = "", details: str = "") -> None:
+        super().__init__(got, allowed=allowed, instead=instead)
+        self.details = details
+
+
 class NotApplicable(GradcheckError):
     """A condition of a statement is not met; the text is that condition, as a fact about the subject."""
 

@@ -3,12 +3,12 @@
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from gradcheck_suite.core.architecture import Architecture
 from gradcheck_suite.core.evidence import Evidence, Level
 
-Measured = Evidence | Iterable[Evidence]
+Measured: TypeAlias = Evidence | Iterable[Evidence]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,86 @@
+"""``check``: the one place where a property meets a subject."""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from gradcheck_suite.core.errors import NotApplicable, SubjectError
+from gradcheck_suite.core.evidence import Evidence, Verdict, Where
+from gradcheck_suite.core.finding import Finding, finding_id
+from gradcheck_suite.core.property import Property, parameters
+
+if TYPE_CHECKING:
+    from gradcheck_suite.engine.sources import CaptureSource
+
+
+def check(prop: Property, source: "CaptureSource") -> tuple[Finding, ...]:
+    """The findings of one property on one subject.
+
+    Conditions are asked first, each with the captures it names; then the property measures; evidence computes its verdict.
+    Every place that is violated or inconclusive is a finding of its own; those that hold are folded into one, with their
+    count. A subject that fails, or a property that raises, is an ERROR: never a pass.
+    """
+    subject = source.facts.name
+    try:
+        for condition in prop.conditions:
+            unmet = _call(condition, source)
+            if unmet:
+                return (_without_evidence(prop, subject, Verdict.NOT_APPLICABLE, unmet),)
+        measured = _call(prop.measure, source)
+        evidence = (measured,) if isinstance(measured, Evidence) else tuple(measured)
+    except NotApplicable as fact:
+        return (_without_evidence(prop, subject, Verdict.NOT_APPLICABLE, str(fact)),)
+    except SubjectError as failure:
+        where = Where(module=failure.module)
+        return (_without_evidence(prop, subject, Verdict.ERROR, f"{failure} (stage: {failure.stage})", where, failure.details),)
+    if not evidence:
+        return (_without_evidence(prop, subject, Verdict.NOT_APPLICABLE, "the measurement found nothing to compare"),)
+    return fold(prop, subject, evidence)
+
+
+def fold(prop: Property, subject: str, evidence: Iterable[Evidence]) -> tuple[Finding, ...]:
+    """One finding per place that does not hold, and one for all places that do (the tightest of them shown)."""
+    pieces = tuple(evidence)
+    holding = [piece for piece in pieces if piece.verdict is Verdict.HOLDS]
+    findings = [of_evidence(prop, subject, piece) for piece in pieces if piece.verdict is not Verdict.HOLDS]
+    if holding:
+        findings.append(of_evidence(prop, subject, max(holding, key=_tightness), places=len(holding)))
+    return tuple(findings)
+
+
+def of_evidence(prop: Property, subject: str, evidence: Evidence, places: int = 1) -> Finding:
+    """The finding that a piece of evidence makes."""
+    verdict = evidence.verdict
+    where = evidence.where if verdict is not Verdict.HOLDS or places == 1 else Where()
+    place = f" at {where}" if str(where) else ""
+    count = f" in {places} places, the tightest:" if places > 1 else ""
+    note = f". {evidence.note}" if evidence.note else ""
+    return Finding(
+        id=finding_id(prop.name, subject, where, verdict), property=prop.id, family=prop.family,
+        level=evidence.level or prop.level, symptoms=prop.symptoms, subject=subject, verdict=verdict,
+        message=f"{prop.id}: {verdict}{place}{count or ':'} {evidence}{note}",
+        where=where, evidence=evidence, ruled_out=evidence.ruled_out, places=places,
+    )
+
+
+def _without_evidence(
+    prop: Property, subject: str, verdict: Verdict, reason: str, where: Where | None = None, details: str = ""
+) -> Finding:
+    return Finding(
+        id=finding_id(prop.name, subject, verdict), property=prop.id, family=prop.family, level=prop.level, symptoms=prop.symptoms,
+        subject=subject, verdict=verdict, message=f"{prop.id}: {verdict}: {reason}", where=where or Where(), reason=reason, details=details,
+    )
+
+
+def _call(function: Callable[..., Any], source: "CaptureSource") -> Any:
+    return function(**{name: source.capture(name) for name in parameters(function)})
+
+
+def _tightness(evidence: Evidence) -> float:
+    """How close the measured interval comes to a bound, in units of the allowed width (larger is closer)."""
+    least, most = evidence.value - evidence.error, evidence.value + evidence.error
+    width = max(evidence.high - evidence.low, evidence.resolution or 0.0)
+    if not 0 < width < float("inf"):
+        return most - evidence.high if evidence.low == float("-inf") else evidence.low - least
+    return max(most - evidence.high, evidence.low - least) / width
+
+

@@ -1,0 +1,113 @@
+"""``run``: subjects and properties in, a stream of events out. It knows no renderer and no front door."""
+
+import datetime
+import time
+from collections.abc import Callable, Collection, Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gradcheck_suite.core.errors import GradcheckError
+from gradcheck_suite.core.events import CheckFinished, CheckStarted, Event, Note, Run, RunFinished, RunStarted, SubjectStarted
+from gradcheck_suite.core.evidence import Verdict
+from gradcheck_suite.core.finding import Finding, finding_id
+from gradcheck_suite.core.property import Property
+from gradcheck_suite.engine.check import check
+
+if TYPE_CHECKING:
+    from gradcheck_suite.engine.sources import CaptureSource
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run does: every property on every subject.
+
+    ``open_source`` opens a fresh source of captures of one subject: a second one is opened to confirm a violation.
+    ``reproduce`` makes the command that replays a finding, from the finding's id.
+    """
+
+    open_sources: tuple[Callable[[], "CaptureSource"], ...]
+    properties: tuple[Property, ...]
+    reproduce: Callable[[str], str] = "gradcheck replay {}".format
+    confirm: bool = True
+
+
+def described(command: Sequence[str], seed: int, budget: str, planned: int) -> Run:
+    """The record of a run that starts now; its id is a hash of what and when."""
+    now = datetime.datetime.now(datetime.UTC)
+    stamp = now.strftime("%Y%m%d-%H%M%S")
+    name = f"{stamp}-{finding_id(*command, seed, now.isoformat())[:4]}"
+    return Run(id=name, command=tuple(command), seed=seed, budget=budget, versions=versions(), started=now.isoformat(timespec="seconds"),
+               checks_planned=planned)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the numbers: Python, this package, torch, numpy; read from metadata, nothing imported."""
+    import platform
+    from importlib import metadata
+
+    found = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
+    for name in ("gradcheck-suite", "torch", "numpy", "scipy", "hypothesis"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def run(plan: Plan, facts: Run, done: Collection[tuple[str, str]] = ()) -> Generator[Event, None, None]:
+    """Check every property on every subject, as events.
+
+    Args:
+        plan: what to do.
+        facts: the record of this run.
+        done: pairs of property and subject that an earlier, interrupted run finished; they are not run again.
+    """
+    began = time.monotonic()
+    yield RunStarted(run=facts)
+    for open_source in plan.open_sources:
+        source = open_source()
+        try:
+            yield from _subject(plan, open_source, source, done)
+        finally:
+            source.close()
+    yield RunFinished(seconds=time.monotonic() - began)
+
+
+def _subject(
+    plan: Plan, open_source: Callable[[], "CaptureSource"], source: "CaptureSource", done: Collection[tuple[str, str]]
+) -> Generator[Event, None, None]:
+    yield SubjectStarted(subject=source.facts)
+    todo = [prop for prop in plan.properties if (prop.name, source.facts.name) not in done]
+    source.prefetch(tuple(dict.fromkeys(name for prop in todo for name in prop.probes)))
+    for prop in todo:
+        began = time.monotonic()
+        yield CheckStarted(property=prop.name, subject=source.facts.name)
+        findings = check(prop, source)
+        if plan.confirm and any(finding.verdict is Verdict.VIOLATED for finding in findings):
+            findings = yield from _confirmed(prop, findings, open_source)
+        findings = tuple(replace(finding, reproduce=plan.reproduce(finding.id)) for finding in findings)
+        yield CheckFinished(property=prop.name, subject=source.facts.name, findings=findings, seconds=time.monotonic() - began)
+
+
+def _confirmed(
+    prop: Property, findings: tuple[Finding, ...], open_source: Callable[[], "CaptureSource"]
+) -> Generator[Event, None, tuple[Finding, ...]]:
+    """Measure once more from a fresh source: a violation that does not repeat is inconclusive, and says so."""
+    again = open_source()
+    try:
+        repeated = {finding.id: finding for finding in check(prop, again)}
+    except GradcheckError as error:
+        yield Note(text=f"{prop.name}: the repetition failed: {error}")
+        return findings
+    finally:
+        again.close()
+    return tuple(finding if finding.verdict is not Verdict.VIOLATED or finding.id in repeated else _unrepeated(finding, repeated)
+                 for finding in findings)
+
+
+def _unrepeated(finding: Finding, repeated: dict[str, Finding]) -> Finding:
+    now = next(iter(repeated.values()), None)
+    then = f"measured again: {now.evidence}" if now is not None and now.evidence is not None else "measured again: nothing"
+    return replace(finding, verdict=Verdict.INCONCLUSIVE, ruled_out=(),
+                   reason="the violation did not repeat with the same seed: the subject is not deterministic",
+                   message=f"{finding.message}. It did not repeat with the same seed ({then}): the subject is not deterministic")
