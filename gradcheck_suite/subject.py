@@ -55,6 +55,7 @@ class Subject:
         fresh: whether ``setup`` makes a new model for every seed, so that initialisation can be sampled.
         target: the string that leads to it again (``pkg.module:factory``), where there is one.
         architecture: the plain data it was built from, for generated networks.
+        instance: the caller's own model, where it is not ``fresh``: whoever runs probes restores it afterwards.
     """
 
     name: str
@@ -62,3 +63,4 @@ class Subject:
     fresh: bool = True
     target: str = ""
     architecture: Architecture | None = None
+    instance: "torch.nn.Module | None" = None
