@@ -1,0 +1,50 @@
+"""Subjects made from architectures."""
+
+import random
+
+import numpy as np
+import torch
+
+from gradcheck_suite.architectures.build import build, loss_function, make_batch, optimizer_factory
+from gradcheck_suite.architectures.program import shapes
+from gradcheck_suite.core.architecture import Architecture
+from gradcheck_suite.subject import Batch, Setup, Subject
+
+
+def subject(architecture: Architecture, name: str = "") -> Subject:
+    """The architecture as a subject: a fresh model and batch for every seed.
+
+    A loss of ``""`` becomes no loss and no targets, an architecture without parameters has no optimiser.
+
+    Raises:
+        UsageError: the architecture is not valid.
+    """
+    shapes(architecture)
+    loss = loss_function(architecture) if architecture.loss else None
+    optimizer = optimizer_factory(architecture)
+
+    def setup(seed: int) -> Setup:
+        seed_everything(seed)
+        model, batch = build(architecture, seed), make_batch(architecture, seed)
+        trainable = any(True for _ in model.parameters())
+        return Setup(
+            model=model,
+            batch=batch if loss else Batch(args=batch.args),
+            loss=loss,
+            optimizer=optimizer if trainable else None,
+        )
+
+    return Subject(name=name or title(architecture), setup=setup, architecture=architecture)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the global generators of Python, NumPy and PyTorch."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def title(architecture: Architecture) -> str:
+    """A short name: the kinds of the layers in order, runs folded (``dense-relu x3``), and what is not the default."""
+    kinds = [layer.kind for layer in architecture.layers]
+    return "-".join(kinds)
