@@ -32,8 +32,7 @@ class Report:
 
     def failures(self, fail_on: Level = Level.REQUIREMENT) -> tuple[Finding, ...]:
         """Findings that fail a build: errors, violated requirements, and violated indicators if asked for."""
-        levels = {Level.REQUIREMENT, fail_on}
-        return tuple(f for f in self.findings if f.verdict is Verdict.ERROR or (f.verdict is Verdict.VIOLATED and f.level in levels))
+        return tuple(finding for finding in self.findings if fails(finding, fail_on))
 
     def exit_code(self, fail_on: Level = Level.REQUIREMENT) -> int:
         """0 fine, 1 a failure, 4 nothing but inconclusive findings, 5 nothing was checked."""
@@ -68,6 +67,12 @@ class Report:
         return summary_fragment(self)
 
 
+def fails(finding: Finding, fail_on: Level = Level.REQUIREMENT) -> bool:
+    """Whether a finding fails a build: an error, a violated requirement, a violated indicator where that is asked for."""
+    violated = finding.verdict is Verdict.VIOLATED and finding.level in (Level.REQUIREMENT, fail_on)
+    return violated or finding.verdict is Verdict.ERROR
+
+
 def fold(events: Iterable[Event]) -> Report:
     """The report of a stream of events, complete or not; several runs' streams may follow each other (merged runs)."""
     run: Run | None = None
@@ -91,7 +96,7 @@ def fold(events: Iterable[Event]) -> Report:
                 run = replace(run, seconds=run.seconds + event.seconds)
     if run is None:
         run = Run(id="", command=(), seed=0, budget="", versions={}, notes=("no run was recorded",))
-    flat = tuple(sorted((f for group in findings.values() for f in group), key=_urgency))
+    flat = tuple(sorted((f for group in findings.values() for f in group), key=urgency))
     run = replace(run, complete=0 < started == finished, checks_done=len(findings))
     return Report(run=run, subjects=tuple(subjects.values()), findings=flat, summary=count(flat))
 
@@ -102,6 +107,7 @@ def count(findings: Iterable[Finding]) -> dict[str, int]:
     return {verdict.value: verdicts.count(verdict) for verdict in Verdict}
 
 
-def _urgency(finding: Finding) -> tuple[object, ...]:
+def urgency(finding: Finding) -> tuple[object, ...]:
+    """Sort key of findings: violated first, requirements before indicators, then by place."""
     return (ORDER.index(finding.verdict), finding.level is Level.INDICATOR, finding.subject, finding.family, finding.property,
             finding.where.module or "", finding.where.parameter or "", finding.id)

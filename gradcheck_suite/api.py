@@ -1,0 +1,208 @@
+"""The front doors as functions: ``audit``, ``assert_gradients``, ``parametrize``, ``check_gradient``."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradcheck_suite.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from gradcheck_suite.core.property import Property
+    from gradcheck_suite.core.report import Report
+    from gradcheck_suite.engine.sources import CaptureSource
+
+GRADIENT_FAMILIES = ("correctness", "purity", "numerics")
+
+
+def audit(
+    target: Any,
+    inputs: Any = None,
+    *,
+    kwargs: Any = None,
+    targets: Any = None,
+    loss: Callable[..., Any] | None = None,
+    optimizer: Callable[..., Any] | None = None,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    budget: str = "standard",
+    seed: int = 0,
+    isolation: str = "none",
+    properties: Sequence[Path] = (),
+) -> "Report":
+    """Check every selected property on one model.
+
+    Args:
+        target: a module, a factory of modules (called afresh, after seeding, for every draw), a ``Subject``, or a target
+            string such as ``"pkg.module:factory"``.
+        inputs: a tensor, a tuple of arguments, a mapping of keyword arguments, or a shape such as ``(8, 3, 32, 32)``.
+        kwargs: keyword arguments beside ``inputs``.
+        targets: what the loss compares the output with.
+        loss: ``(output, targets) -> scalar``; without one, all floating outputs are contracted with a random cotangent.
+        optimizer: ``(parameters) -> Optimizer``.
+        select: property ids, families or symptoms to check; all where empty.
+        ignore: those to leave out.
+        budget: ``"quick"``, ``"standard"`` or ``"thorough"``.
+        seed: of everything random.
+        isolation: ``"none"`` runs in this process; ``"process"`` (target strings only) in child processes.
+        properties: further folders of properties.
+
+    Returns:
+        The report: ``findings``, ``summary``, ``ok``, ``to_json(path)``, ``to_html(path)``; shows itself in a notebook.
+
+    Raises:
+        UsageError: an argument is not what is allowed, or the target cannot be built.
+    """
+    from gradcheck_suite.targets import Settings
+
+    settings = Settings(inputs=inputs, kwargs=kwargs, targets=targets, loss=loss, optimizer=optimizer)
+    chosen = selected(select, ignore, properties)
+    open_source = opener(target, settings, budget, seed, isolation)
+    return _report([open_source], chosen, ("audit", str(getattr(target, "__name__", type(target).__name__))), seed, budget)
+
+
+def assert_gradients(model: Any, *inputs: Any, **options: Any) -> None:
+    """Raise ``AssertionError`` unless the model's gradients are right: its text is the findings.
+
+    Args:
+        model: a module or a factory of modules.
+        *inputs: the positional arguments of one call.
+        **options: those of ``audit``; ``select`` is correctness, purity and numerics where it is not given.
+
+    Raises:
+        AssertionError: a requirement is violated, a check failed, or nothing could be decided.
+    """
+    from gradcheck_suite.core.text import finding_text, report_text
+
+    options.setdefault("select", GRADIENT_FAMILIES)
+    report = audit(model, inputs if inputs else None, **options)
+    if not report.ok:
+        failures = report.failures()
+        raise AssertionError("\n\n".join(map(finding_text, failures)) if failures else report_text(report))
+
+
+def parametrize(target: Any, *, select: Sequence[str] = (), ignore: Sequence[str] = (), budget: str = "standard", seed: int = 0,
+                **settings: Any) -> Callable[[Callable[..., Any]], Any]:
+    """A decorator that gives a test one id per property; the test takes ``check`` and calls it.
+
+    ``settings`` are ``inputs``, ``kwargs``, ``targets``, ``loss`` and ``optimizer``, as in ``audit``. A property whose
+    conditions the model does not meet is skipped, with the unmet condition as the reason.
+
+    Example:
+        >>> @parametrize(build_net, inputs=(8, 3, 32, 32), loss=cross_entropy)
+        ... def test_net(check):
+        ...     check()
+    """
+    import pytest
+
+    from gradcheck_suite.targets import Settings
+
+    chosen = selected(select, ignore)
+    open_source = opener(target, Settings(**settings), budget, seed, "none")
+    shared = Shared(open_source)
+    checks = [pytest.param(_Check(prop, shared), id=prop.name) for prop in chosen]
+    return pytest.mark.parametrize("check", checks)
+
+
+class Shared:
+    """One source of captures for many checks, opened on first use."""
+
+    def __init__(self, open_source: Callable[[], "CaptureSource"]) -> None:
+        self._open = open_source
+        self._source: CaptureSource | None = None
+
+    @property
+    def source(self) -> "CaptureSource":
+        """The source; the same one every time."""
+        if self._source is None:
+            self._source = self._open()
+        return self._source
+
+    def close(self) -> None:
+        """End what the source started."""
+        if self._source is not None:
+            self._source.close()
+
+
+class _Check:
+    """What a parametrized test calls."""
+
+    def __init__(self, prop: "Property", shared: Shared) -> None:
+        self._property, self._shared = prop, shared
+
+    def __call__(self) -> None:
+        import pytest
+
+        from gradcheck_suite.core.evidence import Verdict
+        from gradcheck_suite.core.report import fails
+        from gradcheck_suite.core.text import finding_text
+        from gradcheck_suite.engine.check import check
+
+        __tracebackhide__ = True
+        findings = check(self._property, self._shared.source)
+        bad = [finding for finding in findings if fails(finding)]
+        if bad:
+            pytest.fail("\n\n".join(map(finding_text, bad)), pytrace=False)
+        if all(finding.verdict is Verdict.NOT_APPLICABLE for finding in findings):
+            pytest.skip(findings[0].reason)
+
+    def __repr__(self) -> str:
+        return self._property.name
+
+
+def selected(select: Sequence[str] = (), ignore: Sequence[str] = (), folders: Sequence[Path] = ()) -> "tuple[Property, ...]":
+    """The properties that these words choose from the catalogue and further folders.
+
+    Raises:
+        UsageError: a word or a folder is unknown, or a file cannot be loaded.
+    """
+    from gradcheck_suite import catalogue
+
+    return tuple(map(catalogue.load, catalogue.choose(catalogue.entries(folders), select, ignore)))
+
+
+def opener(target: Any, settings: Any, budget: str, seed: int, isolation: str) -> "Callable[[], CaptureSource]":
+    """A function that opens a fresh source of captures of the target, in this process or isolated.
+
+    Args:
+        target: what ``audit`` takes, or a parsed ``Target``.
+        settings: ``targets.Settings`` for an object, ``targets.Options`` for a parsed ``Target``.
+        budget: its name.
+        seed: of the run.
+        isolation: ``"none"`` or ``"process"``.
+
+    Raises:
+        UsageError: isolation asked for a target that is not a string, or a name is unknown.
+    """
+    from gradcheck_suite.core import budget as budgets
+    from gradcheck_suite.engine import sources
+    from gradcheck_suite.targets import Options, Target, parse, resolve, subject_of
+
+    size = budgets.budget(budget)
+    if isolation == "none":
+        subject = resolve(target, settings) if isinstance(target, Target) else subject_of(target, settings)
+        return lambda: sources.LocalSource(subject, size, seed)
+    if isolation != "process":
+        raise UsageError(f"unknown isolation {isolation!r}", allowed="none, process", instead='Write isolation="process".')
+    if not isinstance(target, str | Target):
+        raise UsageError(f"isolation needs a target string, got {type(target).__name__}", instead='Write "pkg.module:factory".')
+    parsed, options = (target, settings) if isinstance(target, Target) else (parse(target), Options())
+    return lambda: sources.ChildSource(parsed, options, size, seed, sources.Limits.of(size))
+
+
+def _report(openers: "list[Callable[[], CaptureSource]]", properties: "tuple[Property, ...]", command: tuple[str, ...], seed: int,
+            budget: str) -> "Report":
+    from gradcheck_suite.engine.run import Plan, described, run
+    from gradcheck_suite.engine.session import collect
+
+    plan = Plan(tuple(openers), properties, reproduce=lambda _id: "run the same call again with the same seed")
+    report, stopped = collect(run(plan, described(command, seed, budget, len(openers) * len(properties))))
+    if stopped:
+        raise KeyboardInterrupt
+    return report
+
+
+def check_gradient(f: Callable[..., Any], grad_f: Callable[..., Any], x: Any, **options: Any) -> "Report":
+    """Check a hand-written NumPy gradient; see ``gradcheck_suite.handwritten.check_gradient``."""
+    from gradcheck_suite.handwritten import check_gradient as check
+
+    return check(f, grad_f, x, **options)

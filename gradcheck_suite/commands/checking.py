@@ -1,0 +1,157 @@
+"""``gradcheck audit`` and ``gradcheck search``."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradcheck_suite.commands.execution import Outputs, execute
+from gradcheck_suite.config import Config, TargetConfig
+from gradcheck_suite.core.budget import budget
+from gradcheck_suite.core.errors import UsageError
+from gradcheck_suite.core.events import CheckFinished, CheckStarted, Event, Run, RunFinished, RunStarted, SubjectFacts, SubjectStarted
+
+if TYPE_CHECKING:
+    from gradcheck_suite.core.property import Property
+    from gradcheck_suite.engine.sources import CaptureSource
+    from gradcheck_suite.targets import Options, Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Which properties, at what budget, from which seed."""
+
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    budget: str = "standard"
+    seed: int = 0
+    properties: tuple[Path, ...] = ()
+
+    def resolved(self) -> "tuple[Property, ...]":
+        """The chosen properties."""
+        from gradcheck_suite.api import selected
+
+        return selected(self.select, self.ignore, self.properties)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Isolation:
+    """How the model is kept apart: ``process`` or ``none``, with a deadline in seconds and a memory limit in MiB."""
+
+    kind: str = "process"
+    timeout: float | None = None
+    memory_mib: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRequest:
+    """All that ``gradcheck audit`` was asked."""
+
+    targets: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+    target_values: str = ""
+    loss: str = ""
+    modes: tuple[str, ...] = ("",)
+    isolation: Isolation = field(default_factory=Isolation)
+    resume: str = ""
+
+
+def audit(request: AuditRequest, choice: Choice, outputs: Outputs, config: Config) -> int:
+    """Check the chosen properties on every target; returns the exit code.
+
+    Raises:
+        UsageError: a target, an option or a property is not what is allowed; nothing was run.
+    """
+    from gradcheck_suite.engine.run import Plan, described, run
+    from gradcheck_suite.engine.store import finished, read_events
+
+    outputs = outputs.checked()
+    openers = [partial(_open, target, options, choice, request.isolation) for target, options in planned(request, config)]
+    chosen = choice.resolved()
+    facts = described(outputs.command, choice.seed, choice.budget, len(openers) * len(chosen))
+    earlier: tuple[Event, ...] = ()
+    if request.resume:
+        folder = run_folder(request.resume, outputs.folder)
+        earlier = tuple(event for event in read_events(folder) if isinstance(event, CheckFinished | SubjectStarted))
+        facts = replace(facts, id=folder.name)
+    done = finished(earlier)
+    return execute(run(Plan(tuple(openers), chosen), facts, done), facts, outputs, earlier)
+
+
+def planned(request: AuditRequest, config: Config) -> "list[tuple[Target, Options]]":
+    """Every target in every mode, with the options of the command line before those of the configuration."""
+    from gradcheck_suite.targets import Options, parse
+
+    texts = request.targets or tuple(config.targets)
+    if not texts:
+        raise UsageError("no target was given", allowed="pkg.module:factory, path/file.py:factory, timm:NAME, torchvision:NAME, hf:NAME",
+                         instead="Write for example: gradcheck audit mypkg.models:build --input 4x3x32x32")
+    found = []
+    for text in dict.fromkeys(texts):
+        own = config.targets.get(text, TargetConfig())
+        modes = request.modes if request.modes != ("",) else ("train", "eval") if own.mode == "both" else (own.mode,)
+        inputs = request.inputs or own.input or ((own.inputs,) if own.inputs else ())
+        for mode in modes:
+            options = Options(inputs=inputs, targets=request.target_values, loss=request.loss or own.loss, mode=mode)  # type: ignore[arg-type]
+            found.append((parse(text), options))
+    return found
+
+
+def _open(target: "Target", options: "Options", choice: Choice, isolation: Isolation) -> "CaptureSource":
+    from gradcheck_suite.engine import sources
+
+    size = budget(choice.budget)
+    if isolation.kind == "none":
+        from gradcheck_suite.targets import resolve
+
+        return sources.LocalSource(resolve(target, options), size, choice.seed)
+    limits = sources.Limits.of(size, isolation.timeout, isolation.memory_mib)
+    return sources.ChildSource(target, options, size, choice.seed, limits)
+
+
+def run_folder(text: str, folder: Path) -> Path:
+    """The folder of a run, from its path, its id or the start of its id.
+
+    Raises:
+        UsageError: there is none, or several.
+    """
+    if Path(text).is_dir():
+        return Path(text)
+    matches = [path for path in sorted(folder.glob("*")) if path.is_dir() and path.name.startswith(text)]
+    if len(matches) != 1:
+        known = ", ".join(path.name for path in sorted(folder.glob("*-*"))[-5:]) or "none"
+        raise UsageError(f"{len(matches)} runs in {folder} are called {text!r}", allowed=f"the latest: {known}")
+    return matches[0]
+
+
+def search(choice: Choice, outputs: Outputs, defects: Sequence[str] = ()) -> int:
+    """Search generated architectures for the smallest violation of each chosen property; returns the exit code."""
+    outputs = outputs.checked()
+    chosen = [prop for prop in choice.resolved() if prop.domain is not None]
+    if not chosen:
+        raise UsageError("none of the selected properties is searched over generated architectures", instead="See: gradcheck list")
+    from gradcheck_suite.engine.run import described
+
+    facts = described(outputs.command, choice.seed, choice.budget, len(chosen))
+    return execute(searching(chosen, facts, choice, tuple(defects)), facts, outputs)
+
+
+def searching(chosen: "Sequence[Property]", facts: Run, choice: Choice, defects: tuple[str, ...]) -> Generator[Event, None, None]:
+    """The events of a search."""
+    import time
+
+    from gradcheck_suite.engine import search as engine
+
+    began = time.monotonic()
+    yield RunStarted(run=facts)
+    yield SubjectStarted(subject=SubjectFacts(name=engine.SUBJECT))
+    for prop in chosen:
+        started = time.monotonic()
+        yield CheckStarted(property=prop.name, subject=engine.SUBJECT)
+        findings = engine.search(prop, budget(choice.budget), choice.seed, defects)
+        planted = "".join(f" --plant {defect}" for defect in defects)
+        command = f"gradcheck search --select {prop.id} --seed {choice.seed} --budget {choice.budget}{planted}"
+        told: tuple[Any, ...] = tuple(replace(finding, reproduce=command) for finding in findings)
+        yield CheckFinished(property=prop.name, subject=engine.SUBJECT, findings=told, seconds=time.monotonic() - started)
+    yield RunFinished(seconds=time.monotonic() - began)

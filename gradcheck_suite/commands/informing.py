@@ -1,0 +1,127 @@
+"""``gradcheck list``, ``explain``, ``new`` and ``doctor``: nothing here runs a model."""
+
+import os
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gradcheck_suite import catalogue
+from gradcheck_suite.core.errors import UsageError
+
+SKELETON = '''"""{words} <say here what is true: one sentence>.
+
+Conditions
+----------
+Which models and inputs the statement speaks of; everything else is not applicable.
+
+Why it matters
+--------------
+What goes wrong in training when it does not hold.
+
+Measured
+--------
+The quantity, its unit, and the probe that sees it.
+
+Error
+-----
+Where the error of the measured value comes from, and why the bound on it is a bound.
+
+When violated
+-------------
+What the reader should look at and change.
+
+Limits
+------
+What the statement does not say.
+
+Sources
+-------
+The derivation, or the paper and its section.
+"""
+
+from gradcheck_suite.captures.backward_pass import BackwardPass
+from gradcheck_suite.core.architecture import Architecture, Defect, layer
+from gradcheck_suite.core.evidence import Evidence, Level
+from gradcheck_suite.core.property import Property
+
+_NETWORK = Architecture(input_shape=(4,), layers=(layer("dense", units=3), layer("tanh"), layer("dense", units=2)))
+
+
+def measure(backward_pass: BackwardPass) -> Evidence:
+    count = float(backward_pass.nonfinite_gradients.sum())
+    return Evidence(quantity="non-finite gradient entries", value=count, error=0.0, low=0.0, high=0.0)
+
+
+PROPERTY = Property(
+    measure=measure,
+    level=Level.REQUIREMENT,
+    symptoms=("words people search for",),
+    holds_for=(_NETWORK,),
+    fails_for=(_NETWORK.changed(defects=(Defect(kind="nan-gradient", module="0"),)),),
+)
+'''
+
+
+def listing(words: Sequence[str], folders: Sequence[Path] = ()) -> str:
+    """The catalogue, one line a property: ``family/id``, level, statement; words choose ids, families and symptoms."""
+    entries = catalogue.choose(catalogue.entries(folders), words)
+    width = max(len(entry.name) for entry in entries)
+    return "\n".join(f"{entry.name:<{width}}  {entry.level:<11}  {entry.statement}" for entry in entries)
+
+
+def explanation(word: str, folders: Sequence[Path] = ()) -> str:
+    """Everything the catalogue says of one property, or of all that a family or symptom names."""
+    entries = catalogue.choose(catalogue.entries(folders), [word])
+    return "\n\n".join(_explained(entry) for entry in entries)
+
+
+def _explained(entry: catalogue.Entry) -> str:
+    symptoms = f"Symptoms: {', '.join(entry.symptoms)}\n" if entry.symptoms else ""
+    sections = "\n\n".join(f"{title}\n{'-' * len(title)}\n{text}" for title, text in entry.sections.items())
+    return f"{entry.name} ({entry.level})\n{'=' * len(entry.name)}\n{entry.statement}\n{symptoms}File: {entry.path}\n\n{sections}"
+
+
+def new(name: str, folder: Path) -> Path:
+    """Write the skeleton of a property, ``family/name``, that runs and passes its contract as it stands.
+
+    Raises:
+        UsageError: the name has another form, or the file exists.
+    """
+    match = re.fullmatch(r"([a-z][a-z0-9_]*)/([a-z][a-z0-9_-]*)", name)
+    if match is None:
+        raise UsageError(f"{name!r} is not the name of a property", allowed="family/name, in lower case",
+                         instead="Write for example: gradcheck new numerics/bounded_logits")
+    path = folder / match[1] / f"{match[2].replace('-', '_')}.py"
+    if path.exists():
+        raise UsageError(f"{path} exists", instead="Choose another name, or edit that file.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(SKELETON.format(words=match[2].replace("_", " ").replace("-", " ").capitalize() + ":"), encoding="utf-8")
+    return path
+
+
+def doctor(isolation: bool = True) -> tuple[str, bool]:
+    """What this machine gives, line by line, and whether audits can run here."""
+    from gradcheck_suite.engine.run import versions
+
+    rows = list(versions().items())
+    threads = os.environ.get("OMP_NUM_THREADS", "unset (one thread is used in children)")
+    rows += [("cores", str(os.cpu_count())), ("OMP_NUM_THREADS", threads)]
+    fine = True
+    try:
+        import torch
+    except ImportError as error:
+        rows.append(("torch", f"cannot be imported: {error}"))
+        fine = False
+    else:
+        rows.append(("devices", "cpu" + (f", {torch.cuda.device_count()} cuda" if torch.cuda.is_available() else "")))
+    if fine and isolation:
+        from gradcheck_suite.engine.sources import describe_isolation
+
+        rows += describe_isolation()
+    rows.append(("chromium", shutil.which("chromium") or "not found (only the tests of the page need it)"))
+    rows.append(("catalogue", f"{len(catalogue.entries())} properties in {catalogue.builtin_folder()}"))
+    rows.append(("executable", f"{sys.executable} ({platform.python_implementation()})"))
+    return "\n".join(f"{name:<16}{value}" for name, value in rows), fine

@@ -1,0 +1,150 @@
+"""``search``: Hypothesis draws architectures from a property's domain and looks for the smallest one that violates it."""
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from gradcheck_suite.core.architecture import Architecture
+from gradcheck_suite.core.budget import Budget
+from gradcheck_suite.core.errors import GradcheckError
+from gradcheck_suite.core.evidence import Evidence, Verdict
+from gradcheck_suite.core.exhibits import Code, Exhibit, Table
+from gradcheck_suite.core.finding import Finding
+from gradcheck_suite.core.property import Property
+from gradcheck_suite.core.seeds import derive
+from gradcheck_suite.engine.check import check, of_evidence
+
+SUBJECT = "generated architectures"
+
+
+class Falsified(AssertionError):
+    """Raised inside a search so that Hypothesis shrinks. All violations of a property count as the same failure."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a search saw. ``violation`` is the last one raised: after shrinking, the smallest."""
+
+    verdicts: Counter[Verdict] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    examples: int = 0
+    violation: tuple[Architecture, Finding] | None = None
+    shown: Finding | None = None
+    depth: int = 0
+    failure: Finding | None = None
+
+
+def search(prop: Property, budget: Budget, seed: int, defects: tuple[str, ...] = (),
+           tick: Callable[[], None] | None = None) -> tuple[Finding, ...]:
+    """The smallest architecture that violates the property, or how many were drawn without finding one.
+
+    Args:
+        prop: the property; its ``domain`` restricts what is drawn.
+        budget: its ``examples`` is the number of architectures drawn.
+        seed: of the draws; each architecture's own seed is a hash of the architecture and this.
+        defects: kinds of faults to plant in every drawn architecture (to see the search find them).
+        tick: called after every architecture, for progress.
+    """
+    import hypothesis
+    from hypothesis import HealthCheck, Phase, Verbosity
+
+    from gradcheck_suite.architectures.strategies import architectures
+
+    domain: dict[str, Any] = dict(prop.domain or {})
+    if defects:
+        domain["defects"] = defects
+    tally = Tally()
+
+    @hypothesis.seed(derive(seed, prop.name))
+    @hypothesis.settings(
+        max_examples=budget.examples, database=None, deadline=None, derandomize=False, verbosity=Verbosity.quiet, print_blob=False,
+        phases=(Phase.generate, Phase.shrink), suppress_health_check=tuple(HealthCheck), report_multiple_bugs=False,
+    )
+    @hypothesis.given(architecture=architectures(**domain))
+    def falsify(architecture: Architecture) -> None:
+        examine(prop, architecture, budget, seed, tally)
+        if tick is not None:
+            tick()
+
+    with suppress(Falsified):
+        falsify()
+    return (conclusion(prop, tally, seed, budget),)
+
+
+def examine(prop: Property, architecture: Architecture, budget: Budget, seed: int, tally: Tally) -> None:
+    """Check one architecture.
+
+    Raises:
+        Falsified: it violates the property.
+    """
+    from gradcheck_suite.architectures.subjects import subject
+    from gradcheck_suite.engine.sources import LocalSource
+
+    source = LocalSource(subject(architecture), budget, derive(seed, repr(architecture)))
+    findings = check(prop, source)
+    if tally.violation is None:
+        _count(tally, architecture, findings)
+    for finding in findings:
+        if finding.verdict is Verdict.VIOLATED:
+            tally.violation = (architecture, finding)
+            raise Falsified(prop.name)
+
+
+def _count(tally: Tally, architecture: Architecture, findings: tuple[Finding, ...]) -> None:
+    tally.examples += 1
+    tally.kinds.update({layer.kind for _, layer in architecture.walk()})
+    for finding in findings:
+        tally.verdicts[finding.verdict] += 1
+        if finding.reason:
+            tally.reasons[finding.reason] += 1
+        if finding.verdict is Verdict.ERROR:
+            tally.failure = finding
+        if finding.verdict is Verdict.HOLDS and architecture.depth > tally.depth:
+            tally.shown, tally.depth = finding, architecture.depth
+
+
+def conclusion(prop: Property, tally: Tally, seed: int, budget: Budget) -> Finding:
+    """The finding that a search makes."""
+    if tally.violation is not None:
+        return _falsified(prop, *tally.violation, seed, tally.examples)
+    if tally.failure is not None:
+        return replace(tally.failure, subject=SUBJECT)
+    judged = tally.verdicts[Verdict.HOLDS]
+    if not judged:
+        reason = tally.reasons.most_common(1)
+        undecided = tally.verdicts[Verdict.INCONCLUSIVE]
+        why = reason[0][0] if reason else f"{undecided} of {tally.examples} drawn architectures were inconclusive, none was decided"
+        verdict = Verdict.INCONCLUSIVE if undecided else Verdict.NOT_APPLICABLE
+        blank = of_evidence(prop, SUBJECT, _nothing())
+        return replace(blank, verdict=verdict, evidence=None, reason=why, message=f"{prop.id}: {verdict}: {why}")
+    return _survived(prop, tally, budget)
+
+
+def _nothing() -> Evidence:
+    return Evidence(quantity="architectures that violate the statement", value=0.0, error=0.0, low=0.0, high=0.0)
+
+
+def _survived(prop: Property, tally: Tally, budget: Budget) -> Finding:
+    counts = ", ".join(f"{count} {verdict.value}" for verdict, count in tally.verdicts.items() if verdict is not Verdict.HOLDS)
+    note = (f"Not falsified in {tally.examples} generated architectures" + (f" ({counts} besides)" if counts else "")
+            + f"; false alarms over the whole search: at most {tally.examples * budget.alpha:.1e} where the statement is stochastic")
+    drawn = sorted(tally.kinds.items(), key=lambda item: (-item[1], item[0]))
+    table = Table(title="Layers drawn", columns=("kind", "architectures"), rows=tuple(drawn))
+    shown: tuple[Exhibit, ...] = tally.shown.evidence.exhibits if tally.shown is not None and tally.shown.evidence is not None else ()
+    evidence = replace(_nothing(), note=note, exhibits=(*shown, table))
+    return replace(of_evidence(prop, SUBJECT, evidence), places=tally.examples)
+
+
+def _falsified(prop: Property, architecture: Architecture, finding: Finding, seed: int, examples: int) -> Finding:
+    own_seed = derive(seed, repr(architecture))
+    try:
+        script = Code(title="Script that reproduces it", text=architecture.to_python(own_seed), language="python")
+    except GradcheckError as error:
+        script = Code(title="The architecture (no script can be printed)", text=f"{architecture!r}\n{error}")
+    exhibits = finding.evidence.exhibits if finding.evidence is not None else ()
+    evidence = replace(finding.evidence, exhibits=(*exhibits, script)) if finding.evidence is not None else None
+    message = f"{finding.message}. Smallest architecture found, after {examples} drawn: {architecture!r}"
+    return replace(finding, subject=SUBJECT, evidence=evidence, message=message)
