@@ -23,6 +23,7 @@ class RemedyTrial:
 class Finding:
     """What one check says.
 
+    ``statement`` is the property's statement in words, where it is known (a renderer has no catalogue to ask).
     ``places`` counts the places that a folded finding speaks of (all of them hold). ``reason`` is the unmet condition of a
     NOT_APPLICABLE, or the failure of an ERROR; ``details`` a traceback or log tail, shown literally.
     """
@@ -42,6 +43,7 @@ class Finding:
     details: str = ""
     reproduce: str = ""
     places: int = 1
+    statement: str = ""
     remedies: tuple[RemedyTrial, ...] = ()
 
 

@@ -1,0 +1,156 @@
+"""Findings and reports as plain text: what an assertion, a terminal, a page and an annotation say in the same words."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gradcheck_suite.core.evidence import Level, Verdict
+from gradcheck_suite.core.finding import Finding
+from gradcheck_suite.core.report import Report
+
+# Control characters, surrogates, line and paragraph separators, bidirectional controls and zero-width characters, noncharacters.
+_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff\ud800-\udfff]")
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_PLACES_NAMED = 4
+
+
+def visible(text: str, *, keep: str = "") -> str:
+    r"""Text with every character that shows nothing, or moves what is shown, written as its escape (``\x00``, ``\u202e``).
+
+    What comes out can be printed on a terminal and carried by XML and UTF-8. ``keep`` names characters that stay, such as
+    ``"\n\t"`` for a traceback.
+    """
+    return _HIDDEN.sub(lambda match: match[0] if match[0] in keep else _escape(match[0]), text)
+
+
+def _escape(character: str) -> str:
+    if character in _SHORT:
+        return _SHORT[character]
+    return f"\\x{ord(character):02x}" if ord(character) < 256 else f"\\u{ord(character):04x}"
+
+
+def finding_text(finding: Finding, *, details: bool = True) -> str:
+    """One finding as plain text: verdict, statement, number with its bound, place, what was ruled out, next step.
+
+    ``details`` adds the traceback or log tail of an error.
+    """
+    head = f"{finding.verdict.upper()} {finding.family}/{finding.property} ({finding.level}) in {visible(finding.subject)}"
+    lines = [head, *(f"  {label:<10} {visible(text)}" for label, text in facts(finding) if text)]
+    if details and finding.details:
+        lines += ["  details", *(f"    {line}" for line in visible(finding.details, keep="\n\t").split("\n"))]
+    return "\n".join(lines)
+
+
+def report_text(report: Report, *, most: int = 20) -> str:
+    """A report as plain text: the headline, then the failures and what could not be decided, at most ``most`` of them."""
+    told = [f for f in report.findings if f.verdict in (Verdict.VIOLATED, Verdict.ERROR, Verdict.INCONCLUSIVE)]
+    rest = [f"and {len(told) - most} more findings"] if len(told) > most else []
+    notes = [f"note: {visible(note)}" for note in report.run.notes]
+    return "\n\n".join([f"{headline(report)}.", *map(finding_text, told[:most]), *rest, *notes])
+
+
+def facts(finding: Finding) -> tuple[tuple[str, str], ...]:
+    """The labelled lines of a finding's text, in order; empty texts are facts that are not known."""
+    evidence = finding.evidence
+    note = evidence.note if evidence is not None else ""
+    return (
+        ("statement", finding.statement),
+        ("measured", str(evidence) if evidence is not None else ""),
+        ("place", place_text(finding)),
+        ("seen", " ".join(dict.fromkeys(part for part in (note, own_message(finding), finding.reason) if part))),
+        ("ruled out", ", ".join(dict.fromkeys((*finding.ruled_out, *(evidence.ruled_out if evidence is not None else ()))))),
+        ("remedies", "; ".join(f"{'helps: ' if r.helps else ''}{r.remedy}: {r.verdict}, {r.value:.4g} ± {r.error:.2g}"
+                               for r in finding.remedies)),
+        ("next", f"{finding.reproduce}" if finding.reproduce else ""),
+    )
+
+
+def place_text(finding: Finding) -> str:
+    """Where a finding is; for a finding that folds many places, their number."""
+    return str(finding.where) or (f"{finding.places} places" if finding.places > 1 else "")
+
+
+def own_message(finding: Finding) -> str:
+    """The message, where it says more than statement, evidence and reason, which are shown on their own."""
+    told = (finding.statement, str(finding.evidence) if finding.evidence is not None else "", finding.reason)
+    return "" if any(part and part in finding.message for part in told) else finding.message
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """A report in one sentence.
+
+    Attributes:
+        verdict: what colours it; ``None`` where nothing was checked.
+        sentence: without the final stop, without places.
+        places: the first few places of what the sentence speaks of; data of the user's.
+        more: how many further places there are.
+        incomplete: ``"41 of 60 checks"`` where the run did not end, else empty.
+    """
+
+    verdict: Verdict | None
+    sentence: str
+    places: tuple[str, ...] = ()
+    more: int = 0
+    incomplete: str = ""
+
+    def __str__(self) -> str:
+        start = f"INCOMPLETE ({self.incomplete}): " if self.incomplete else ""
+        rest = f" and {self.more} more" if self.more else ""
+        return start + self.sentence + (f": {', '.join(map(visible, self.places))}{rest}" if self.places else "")
+
+
+def headline(report: Report) -> Headline:
+    """The verdict of a run in one sentence: the worst first, and never a pass where nothing was judged."""
+    by = {verdict: [f for f in report.findings if f.verdict is verdict] for verdict in Verdict}
+    broken = [f for f in by[Verdict.VIOLATED] if f.level is Level.REQUIREMENT]
+    warned = [f for f in by[Verdict.VIOLATED] if f.level is Level.INDICATOR]
+    incomplete = "" if report.run.complete else f"{report.run.checks_done} of {report.run.checks_planned or 'an unknown number of'} checks"
+    undecided = _count(len(by[Verdict.INCONCLUSIVE]), "finding is inconclusive", "findings are inconclusive")
+    errors = _count(_checks(by[Verdict.ERROR]), "check ended in an error", "checks ended in an error")
+    holds = _count(_checks(by[Verdict.HOLDS]), "statement holds", "statements hold")
+    if broken:
+        text = _count(_properties(broken), "requirement is violated", "requirements are violated")
+        text = f"{text} in {_subjects(broken, report)}" + (f", {errors}" if by[Verdict.ERROR] else "")
+        return Headline(Verdict.VIOLATED, text, *_places(broken), incomplete)
+    if by[Verdict.ERROR]:
+        return Headline(Verdict.ERROR, f"{errors} in {_subjects(by[Verdict.ERROR], report)}", *_places(by[Verdict.ERROR]), incomplete)
+    if warned:
+        indicators = _count(_properties(warned), "indicator warns", "indicators warn")
+        text = f"No requirement is violated; {indicators} in {_subjects(warned, report)}"
+        return Headline(Verdict.INCONCLUSIVE, text, *_places(warned), incomplete)
+    if by[Verdict.INCONCLUSIVE] and by[Verdict.HOLDS]:
+        return Headline(Verdict.INCONCLUSIVE, f"Nothing is violated; {holds}, {undecided}", *_places(by[Verdict.INCONCLUSIVE]), incomplete)
+    if by[Verdict.INCONCLUSIVE]:
+        return Headline(Verdict.INCONCLUSIVE, f"Nothing could be decided: {undecided}", *_places(by[Verdict.INCONCLUSIVE]), incomplete)
+    if by[Verdict.HOLDS]:
+        return Headline(Verdict.HOLDS, f"Nothing is violated: {holds} in {_subjects(by[Verdict.HOLDS], report)}", incomplete=incomplete)
+    return Headline(None, "Nothing was checked", incomplete=incomplete)
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
+def _properties(findings: Iterable[Finding]) -> int:
+    return len({(f.family, f.property) for f in findings})
+
+
+def _checks(findings: Iterable[Finding]) -> int:
+    return len({(f.family, f.property, f.subject) for f in findings})
+
+
+def _subjects(findings: list[Finding], report: Report) -> str:
+    names = dict.fromkeys(f.subject for f in findings)
+    total = max(len(report.subjects), len(names))
+    return visible(next(iter(names))) if len(names) == 1 else f"{len(names)} of {total} subjects"
+
+
+def _places(findings: list[Finding]) -> tuple[tuple[str, ...], int]:
+    named = tuple(dict.fromkeys(filter(None, (_short_place(f) for f in findings))))
+    return named[:_PLACES_NAMED], max(0, len(named) - _PLACES_NAMED)
+
+
+def _short_place(finding: Finding) -> str:
+    where = finding.where
+    return ".".join(part for part in (where.module, where.parameter) if part) or where.function or ""
