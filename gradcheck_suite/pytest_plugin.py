@@ -22,7 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """The options, in a group of their own."""
     group = parser.getgroup("gradcheck", "gradcheck_suite: gradient diagnostics")
     add = group.addoption
-    add("--gradcheck", action="append", default=[], metavar="TARGET", help="audit pkg.module:factory, one test id per property (repeatable)")
+    add("--gradcheck", action="append", default=[], metavar="TARGET", help="audit pkg.module:factory (repeatable)")
     add("--gradcheck-input", action="append", default=[], metavar="SPEC", help="inputs of the targets, such as 4x3x32x32 (repeatable)")
     add("--gradcheck-select", action="append", default=[], metavar="WORD", help="property ids, families or symptoms (repeatable)")
     add("--gradcheck-ignore", action="append", default=[], metavar="WORD", help="property ids, families or symptoms to leave out")
@@ -120,7 +120,7 @@ def audit_items(session: pytest.Session, config: pytest.Config, targets: list[st
     try:
         chosen = selected(option("gradcheck_select"), option("gradcheck_ignore"))
         for text in targets:
-            shared = Shared(opener(parse(text), options, option("gradcheck_budget"), option("gradcheck_seed"), option("gradcheck_isolation")))
+            shared = Shared(opener(parse(text), options, *map(option, ("gradcheck_budget", "gradcheck_seed", "gradcheck_isolation"))))
             node = AuditNode.from_parent(session, name=f"gradcheck::{text}", nodeid=f"gradcheck::{text}")
             config.add_cleanup(shared.close)
             items.extend(AuditItem.from_parent(node, name=prop.name, prop=prop, shared=shared) for prop in chosen)
