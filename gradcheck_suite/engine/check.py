@@ -1,9 +1,10 @@
 """``check``: the one place where a property meets a subject."""
 
+import traceback
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from gradcheck_suite.core.errors import NotApplicable, SubjectError
+from gradcheck_suite.core.errors import GradcheckError, NotApplicable, SubjectError
 from gradcheck_suite.core.evidence import Evidence, Verdict, Where
 from gradcheck_suite.core.finding import Finding, finding_id
 from gradcheck_suite.core.property import Property, parameters
@@ -32,6 +33,11 @@ def check(prop: Property, source: "CaptureSource") -> tuple[Finding, ...]:
     except SubjectError as failure:
         where = Where(module=failure.module)
         return (_without_evidence(prop, subject, Verdict.ERROR, f"{failure} (stage: {failure.stage})", where, failure.details),)
+    except GradcheckError:
+        raise
+    except Exception as error:
+        reason = f"the property raised {type(error).__name__}: {error}"
+        return (_without_evidence(prop, subject, Verdict.ERROR, reason, details=traceback.format_exc()),)
     if not evidence:
         return (_without_evidence(prop, subject, Verdict.NOT_APPLICABLE, "the measurement found nothing to compare"),)
     return fold(prop, subject, evidence)
@@ -58,7 +64,7 @@ def of_evidence(prop: Property, subject: str, evidence: Evidence, places: int = 
         id=finding_id(prop.name, subject, where, verdict), property=prop.id, family=prop.family,
         level=evidence.level or prop.level, symptoms=prop.symptoms, subject=subject, verdict=verdict,
         message=f"{prop.id}: {verdict}{place}{count or ':'} {evidence}{note}",
-        where=where, evidence=evidence, ruled_out=evidence.ruled_out, places=places,
+        where=where, evidence=evidence, ruled_out=evidence.ruled_out, places=places, statement=prop.statement,
     )
 
 
@@ -67,7 +73,8 @@ def _without_evidence(
 ) -> Finding:
     return Finding(
         id=finding_id(prop.name, subject, verdict), property=prop.id, family=prop.family, level=prop.level, symptoms=prop.symptoms,
-        subject=subject, verdict=verdict, message=f"{prop.id}: {verdict}: {reason}", where=where or Where(), reason=reason, details=details,
+        subject=subject, verdict=verdict, message=f"{prop.id}: {verdict}: {reason}", where=where or Where(), reason=reason,
+        details=details, statement=prop.statement,
     )
 
 

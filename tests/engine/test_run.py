@@ -1,0 +1,52 @@
+"""The run as events: order, sharing, confirmation, resumption."""
+
+import itertools
+
+from gradcheck_suite.core.events import CheckFinished, CheckStarted, RunFinished, RunStarted, SubjectStarted
+from gradcheck_suite.core.evidence import Verdict
+from gradcheck_suite.core.report import fold
+from gradcheck_suite.engine.run import Plan, described, run
+from tests.engine.fakes import TableSource, evidence, property_of
+
+FACTS = described(("gradcheck",), 0, "quick", 1)
+
+
+def test_events_come_in_order_and_the_source_is_closed():
+    source = TableSource(probe=1)
+    events = list(run(Plan((lambda: source,), (property_of(lambda probe: evidence()),)), FACTS))
+    assert [type(event) for event in events] == [RunStarted, SubjectStarted, CheckStarted, CheckFinished, RunFinished]
+    assert source.closed
+    assert source.prefetched == ("probe",)
+    assert fold(events).run.complete
+
+
+def test_a_violation_is_confirmed_from_a_fresh_source():
+    opened = []
+
+    def open_source():
+        opened.append(TableSource(probe=1))
+        return opened[-1]
+
+    report = fold(run(Plan((open_source,), (property_of(lambda probe: evidence(3.0)),)), FACTS))
+    assert report.findings[0].verdict is Verdict.VIOLATED
+    assert len(opened) == 2
+
+
+def test_a_violation_that_does_not_repeat_is_inconclusive_and_says_so():
+    values = itertools.chain([3.0], itertools.repeat(0.0))
+    prop = property_of(lambda probe: evidence(next(values)))
+    (finding,) = fold(run(Plan((lambda: TableSource(probe=1),), (prop,)), FACTS)).findings
+    assert finding.verdict is Verdict.INCONCLUSIVE
+    assert "did not repeat" in finding.reason
+
+
+def test_what_is_done_is_not_run_again():
+    prop = property_of(lambda probe: evidence())
+    events = list(run(Plan((lambda: TableSource(probe=1),), (prop,)), FACTS, {("f/p", "subject")}))
+    assert not any(isinstance(event, CheckStarted) for event in events)
+
+
+def test_findings_carry_the_command_that_replays_them():
+    prop = property_of(lambda probe: evidence(3.0))
+    (finding,) = fold(run(Plan((lambda: TableSource(probe=1),), (prop,)), FACTS)).findings
+    assert finding.reproduce == f"gradcheck replay {finding.id}"
