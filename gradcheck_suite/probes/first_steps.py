@@ -1,0 +1,216 @@
+"""First steps: three optimiser steps on one batch, every parameter compared with itself bit by bit."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from gradcheck_suite.captures.codec import frozen
+from gradcheck_suite.captures.first_steps import FirstSteps, ParameterFact
+from gradcheck_suite.core.budget import Budget
+from gradcheck_suite.probes.execution import floating, realise, tensors
+from gradcheck_suite.probes.experiment import Experiment, evaluated, is_finite, samples_in
+from gradcheck_suite.probes.state import preserved
+from gradcheck_suite.subject import Subject
+
+STEPS = 3
+_CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
+
+
+def first_steps(subject: Subject, budget: Budget, seed: int) -> FirstSteps:
+    """What the first steps did (see ``captures.first_steps.FirstSteps``); one step would not do: zero-initialised branches
+    have no gradient at first and are healthy.
+
+    Raises:
+        SubjectError: the subject failed.
+    """
+    setup = realise(subject, seed)
+    with preserved(setup.model), torch.enable_grad():
+        record = _Record(Experiment(setup, seed))
+        for _ in range(STEPS):
+            if not record.step():
+                break
+        return record.capture()
+
+
+class _Record:
+    """Rows of the capture, one per step."""
+
+    def __init__(self, run: Experiment) -> None:
+        self.run = run
+        self.named = list(run.model.named_parameters())
+        self.held = {id(p) for group in (run.optimizer.param_groups if run.optimizer else ()) for p in group["params"]}
+        self.frozen = _frozen_state(run.model)
+        self.rows: list[dict[str, list[Any]]] = []
+        self.losses: list[float] = []
+        self.progress: list[tuple[float, float]] = []
+        self.identical = [[_identical(p) for _, p in self.named]]
+        self.connected = True
+        self.entered: set[str] = set()
+        self.reached: set[int] = set()
+        self.damped = [-1] * len(self.named)
+        self.outputs = [self._outputs()]
+
+    def step(self) -> bool:
+        """One step; whether the next one makes sense."""
+        with _Entered(self.run.model) as entered:
+            loss = self.run.gradients()
+        self.entered |= entered.paths
+        self.reached |= {id(p) for _, p in self.named if p.grad is not None}
+        self.connected = self.connected and (bool(self.reached) or not any(p.requires_grad for _, p in self.named))
+        if not is_finite(loss, *(_dense(p.grad) for _, p in self.named)):
+            return False
+        gradients = [None if p.grad is None else _dense(p.grad).detach().clone() for _, p in self.named]
+        before = [p.detach().clone() for _, p in self.named]
+        self.run.step()
+        self.losses.append(float(loss))
+        self._row(gradients, before)
+        return is_finite(*(p.detach() for _, p in self.named))
+
+    def capture(self) -> FirstSteps:
+        """The rows as arrays."""
+        count, width = len(self.rows), len(self.named)
+        self.identical.append([_identical(p) for _, p in self.named])
+        self.outputs.append(self._outputs())
+
+        def table(name: str, dtype: str) -> Any:
+            return frozen([row[name] for row in self.rows] if count else [[0] * width] * 0, dtype).reshape(count, width)
+
+        return FirstSteps(
+            parameters=tuple(self._fact(name, p) for name, p in self.named), planned=STEPS, connected=self.connected,
+            stepped=self.run.optimizer is not None, optimizer=type(self.run.optimizer).__name__ if self.run.optimizer else "",
+            losses=frozen(self.losses), missing=table("missing", "|b1"), zero=table("zero", "|b1"),
+            gradient_norm=table("gradient_norm", "<f8"), update_norm=table("update_norm", "<f8"),
+            weight_norm=table("weight_norm", "<f8"), moving=table("moving", "<i8"), stuck=table("stuck", "<i8"),
+            damped=frozen(self.damped, "<i8"), progress=frozen([value for value, _ in self.progress]),
+            progress_error=frozen([error for _, error in self.progress]), identical=frozen(self.identical, "|b1"),
+            spread=frozen([spread for spread, _, _ in self.outputs]), scale=frozen([scale for _, scale, _ in self.outputs]),
+            samples=self.outputs[0][2], inputs_differ=_inputs_differ(self.run, self.outputs[0][2]),
+            frozen_changes=tuple(name for name, old in self.frozen.items() if not _same(old, _state(self.run.model, name))),
+        )
+
+    def _row(self, gradients: list[torch.Tensor | None], before: list[torch.Tensor]) -> None:
+        row: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+        total, size, longest = 0.0, 0.0, 1
+        for position, ((_, parameter), gradient, old) in enumerate(zip(self.named, gradients, before, strict=True)):
+            change = parameter.detach().double() - old.double()
+            nonzero = torch.zeros_like(old, dtype=torch.bool) if gradient is None else gradient != 0
+            row["missing"].append(gradient is None)
+            row["zero"].append(gradient is not None and not bool(nonzero.any()))
+            row["gradient_norm"].append(0.0 if gradient is None else float(gradient.double().norm()))
+            row["update_norm"].append(float(change.norm()))
+            row["weight_norm"].append(float(old.double().norm()))
+            row["moving"].append(int(nonzero.sum()))
+            row["stuck"].append(int((nonzero & (parameter.detach() == old)).sum()))
+            if gradient is not None:
+                products = gradient.double() * change
+                total += float(products.sum())
+                size += float(products.abs().sum())
+                longest = max(longest, products.numel())
+                self.damped[position] = _damped(self.run.optimizer, parameter, nonzero)
+        self.rows.append(row)
+        self.progress.append((total, longest * torch.finfo(torch.float64).eps * size))
+
+    def _fact(self, name: str, parameter: nn.Parameter) -> ParameterFact:
+        module, _, own = name.rpartition(".")
+        return ParameterFact(
+            module=module, name=own, shape=tuple(parameter.shape), trainable=parameter.requires_grad,
+            exercised=id(parameter) in self.reached or _ran(self.run.model, module, self.entered),
+            alternative=_sibling_ran(self.run.model, module, self.entered), held=id(parameter) in self.held,
+        )
+
+    def _outputs(self) -> tuple[float, float, int]:
+        state = torch.get_rng_state()
+        output = evaluated(self.run.model, self.run.output)
+        torch.set_rng_state(state)
+        samples = samples_in(output, self.run.setup.batch)
+        found = [tensor.double() for tensor in floating(output) if not tensor.is_complex() and tensor.numel()]
+        scale = max((float(tensor.abs().max()) for tensor in found), default=0.0)
+        spread = max((float((tensor - tensor[:1]).abs().max()) for tensor in found), default=0.0) if samples > 1 else 0.0
+        return spread, scale, samples
+
+
+_COLUMNS = ("missing", "zero", "gradient_norm", "update_norm", "weight_norm", "moving", "stuck")
+
+
+class _Entered:
+    """Paths of the modules that the forward pass entered."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.paths: set[str] = set()
+
+    def __enter__(self) -> "_Entered":
+        self.handles = [module.register_forward_pre_hook(lambda _, __, path=path: self.paths.add(path))
+                        for path, module in self.model.named_modules()]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self.handles:
+            handle.remove()
+
+
+def _dense(gradient: torch.Tensor | None) -> Any:
+    return gradient.to_dense() if gradient is not None and gradient.layout != torch.strided else gradient
+
+
+def _ran(model: nn.Module, path: str, entered: set[str]) -> bool:
+    """Whether the module ran; a bare container of modules or parameters runs when the module around it does."""
+    while path and isinstance(model.get_submodule(path), _CONTAINERS):
+        path = path.rpartition(".")[0]
+    return path in entered
+
+
+def _sibling_ran(model: nn.Module, path: str, entered: set[str]) -> bool:
+    """Whether, in a list of modules around this one, another member of the same class ran while this one's did not."""
+    while path:
+        around, _, _ = path.rpartition(".")
+        if isinstance(model.get_submodule(around), nn.ModuleList | nn.ModuleDict) and path not in entered:
+            kind = type(model.get_submodule(path))
+            siblings = model.get_submodule(around).named_children()
+            if any(type(sibling) is kind and f"{around}.{name}".lstrip(".") in entered for name, sibling in siblings):
+                return True
+        path = around
+    return False
+
+
+def _identical(parameter: torch.Tensor) -> bool:
+    value = parameter.detach()
+    return value.dim() > 1 and value.shape[0] > 1 and value.numel() > 0 and bool((value == value[:1]).all())
+
+
+def _frozen_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    state = {name: p.detach().clone() for name, p in model.named_parameters() if not p.requires_grad}
+    for path, module in model.named_modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if not module.training:
+                state[f"{path}.{name}".lstrip(".")] = buffer.detach().clone()
+    return state
+
+
+def _state(model: nn.Module, name: str) -> torch.Tensor:
+    module, _, own = name.rpartition(".")
+    value: torch.Tensor = getattr(model.get_submodule(module), own)
+    return value.detach()
+
+
+def _same(old: torch.Tensor, new: torch.Tensor) -> bool:
+    return old.shape == new.shape and bool(((old == new) | (old.isnan() & new.isnan())).all())
+
+
+def _inputs_differ(run: Experiment, samples: int) -> bool:
+    batch = run.setup.batch
+    given = [t for t in tensors((batch.args, dict(batch.kwargs))) if t.dim() and t.shape[0] == samples and samples > 1]
+    return any(bool((tensor != tensor[:1]).any()) for tensor in given)
+
+
+def _damped(optimizer: torch.optim.Optimizer | None, parameter: torch.Tensor, nonzero: torch.Tensor) -> int:
+    """Entries whose root mean square of past gradients is below the optimiser's epsilon; -1 where it keeps none."""
+    state: dict[str, Any] = optimizer.state.get(parameter, {}) if optimizer is not None else {}
+    average = state.get("exp_avg_sq", state.get("square_avg"))
+    group = next((g for g in optimizer.param_groups if any(p is parameter for p in g["params"])), {}) if optimizer is not None else {}
+    if not isinstance(average, torch.Tensor) or "eps" not in group or average.shape != nonzero.shape:
+        return -1
+    betas = group.get("betas")
+    correction = 1.0 - float(betas[1]) ** float(state.get("step", 1)) if betas is not None and "exp_avg_sq" in state else 1.0
+    return int((nonzero & ((average.double() / correction).sqrt() < group["eps"])).sum())

@@ -1,0 +1,87 @@
+"""Every trainable parameter whose module takes part in the forward pass receives a gradient.
+
+Conditions
+----------
+Some parameter requires a gradient, and loss and gradients are finite. A module that did not run, while another of its class
+in the same list did (an expert among experts), says nothing and is left open.
+
+Why it matters
+--------------
+A branch that is detached (``.detach()``, ``.data``, ``torch.no_grad()``, a round trip through NumPy, ``.item()``) computes
+the right values and never learns. Nothing fails: the loss may even fall, by what the rest of the model can do alone.
+
+Measured
+--------
+The number of backward passes, out of the three made, in which a parameter's gradient exists at all (``grad is not None``);
+the least over the parameters of a module. One piece of evidence per module; one for the whole model where no parameter is
+reached.
+
+Error
+-----
+None: existence is counted, not measured.
+
+When violated
+-------------
+Look for a detached tensor between the module and the loss; where the module never ran, call it in ``forward`` or remove it.
+A part that is meant to rest should say so with ``requires_grad_(False)``.
+
+Limits
+------
+A gradient that exists and is zero is the subject of ``gradient-activity``. A module that never ran is an indicator: another
+batch may use it.
+
+Sources
+-------
+Baydin et al., Automatic differentiation in machine learning: a survey, JMLR 18 (2018), section 3.2: reverse mode reaches
+exactly the variables with a path to the output in the recorded graph.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradcheck_suite.captures.first_steps import FirstSteps
+from gradcheck_suite.core.architecture import Architecture, Defect, layer
+from gradcheck_suite.core.evidence import Evidence, Level, Where
+from gradcheck_suite.core.property import Property
+
+
+def trainable(first_steps: FirstSteps) -> str | None:
+    """The loss is connected to something, or there is something to connect."""
+    return first_steps.unmet() if first_steps.connected else None
+
+
+def measure(first_steps: FirstSteps) -> Iterator[Evidence]:
+    if not first_steps.connected:
+        yield _evidence(0, Where(module=""), "the loss is detached: no parameter of the model receives a gradient. "
+                        "Look for detach(), .data, no_grad() or item() between the output and the loss")
+        return
+    reached = (~first_steps.missing).sum(axis=0)
+    for module, positions in first_steps.by_module().items():
+        facts = [first_steps.parameters[position] for position in positions]
+        least = positions[int(np.argmin(reached[list(positions)]))]
+        count, where = int(reached[least]), Where(module=module, parameter=first_steps.parameters[least].name)
+        if count:
+            yield _evidence(count, Where(module=module), "")
+        elif any(fact.exercised for fact in facts):
+            yield _evidence(0, where, "the module ran and receives no gradient: a detached branch, disconnected from the loss")
+        elif any(fact.alternative for fact in facts):
+            yield _evidence(float("nan"), where, "the module did not run on this batch, another of its list did")
+        else:
+            yield _evidence(0, where, "the module never ran: not exercised by this batch, disconnected from the loss", Level.INDICATOR)
+
+
+def _evidence(count: float, where: Where, note: str, level: Level | None = None) -> Evidence:
+    return Evidence(quantity="backward passes that reach the parameter", value=count, error=0.0, low=1.0, high=float("inf"),
+                    where=where, note=note, level=level)
+
+
+_NET = Architecture(input_shape=(6,), layers=(layer("dense", units=8), layer("tanh"), layer("dense", units=3)), loss="mse")
+
+PROPERTY = Property(
+    measure=measure,
+    conditions=(trainable,),
+    symptoms=("detached branch", "no gradient", "disconnected", "part of the model does not learn"),
+    holds_for=(_NET, _NET.changed(layers=(layer("residual", layer("dense", units=6), layer("relu")), layer("dense", units=2)))),
+    fails_for=(_NET.changed(defects=(Defect(kind="detached", module="0"),)), _NET.changed(defects=(Defect(kind="detached", module="2"),))),
+)
