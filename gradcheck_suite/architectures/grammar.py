@@ -6,11 +6,12 @@ for: convolutions, pools, batch, group and instance norm read ``(channels, ...)`
 """
 
 import functools
+from dataclasses import dataclass
 
 from gradcheck_suite.architectures.kinds import KINDS, Kind
 from gradcheck_suite.architectures.settings import Settings, closest, settings
 from gradcheck_suite.architectures.shapes import Shape
-from gradcheck_suite.core.architecture import Layer
+from gradcheck_suite.core.architecture import Architecture, Layer
 from gradcheck_suite.core.errors import UsageError
 
 _RANKS = {1: "(features,)", 2: "(channels, length) or (time, features)", 3: "(channels, height, width)"}
@@ -127,3 +128,31 @@ def inside(layers: tuple[Layer, ...], input_shape: Shape, vocabulary: int, inden
         lines.append(f"{indent}    {expression(inner, shape, vocabulary, indent + '    ')},\n")
         shape = output_shape(inner, shape)
     return "\n" + "".join(lines) + indent
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A layer where it stands: with the shape of one sample before and after it."""
+
+    layer: Layer
+    input_shape: Shape
+    output_shape: Shape
+
+
+def places(architecture: Architecture) -> dict[str, Place]:
+    """Every layer with its shapes by dotted module path, containers before what is inside them.
+
+    Raises:
+        UsageError: as ``output_shape``.
+    """
+    found: dict[str, Place] = {}
+    _visit(architecture.layers, architecture.input_shape, "", found)
+    return found
+
+
+def _visit(layers: tuple[Layer, ...], shape: Shape, path: str, found: dict[str, Place]) -> None:
+    for index, layer in enumerate(layers):
+        after = output_shape(layer, shape)
+        found[f"{path}{index}"] = Place(layer, shape, after)
+        _visit(layer.layers, shape, f"{path}{index}.", found)
+        shape = after

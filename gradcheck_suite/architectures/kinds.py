@@ -22,6 +22,7 @@ class Kind:
         options: what may be set.
         shape: from the input's shape to the output's.
         more: PyTorch's keyword of each option that is written only where it is not the default.
+        slope_or_affine: whether it has parameters although it is not ``weighted``.
     """
 
     family: Family
@@ -30,6 +31,12 @@ class Kind:
     options: Mapping[str, Setting] = field(default_factory=dict)
     shape: shapes.ShapeRule = shapes.same
     more: Mapping[str, str] = field(default_factory=dict)
+    slope_or_affine: bool = False
+
+    @property
+    def parameters(self) -> bool:
+        """Whether it has parameters of its own."""
+        return self.slope_or_affine or self.family == "weighted"
 
 
 def _activation(expression: str, **options: Setting) -> Kind:
@@ -60,7 +67,9 @@ def _recurrent(name: str) -> Kind:
 
 
 def _norm(ranks: tuple[int, ...], expression: str, shape: shapes.ShapeRule = shapes.same, **options: Setting) -> Kind:
-    return Kind("normalization", ranks, expression, {**options, "eps": number(1e-5, low=0.0)}, shape, {"eps": "eps"})
+    table = {**options, "eps": number(1e-5, low=0.0)}
+    affine = "InstanceNorm" not in expression
+    return Kind("normalization", ranks, expression, table, shape, {"eps": "eps"}, affine)
 
 
 KINDS: Mapping[str, Kind] = MappingProxyType({
@@ -72,7 +81,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType({
     "sigmoid": _activation("nn.Sigmoid()"),
     "identity": _activation("nn.Identity()"),
     "leaky_relu": _activation("nn.LeakyReLU({slope})", slope=number(0.01)),
-    "prelu": _activation("nn.PReLU(init={slope})", slope=number(0.25)),
+    "prelu": Kind("activation", (1, 2, 3), "nn.PReLU(init={slope})", {"slope": number(0.25)}, slope_or_affine=True),
     "elu": _activation("nn.ELU()"),
     "selu": _activation("nn.SELU()"),
     "gelu": _activation("nn.GELU()"),

@@ -4,14 +4,15 @@ import ast
 import functools
 import inspect
 import math
+import re
 from collections.abc import Callable
 from types import CodeType, MappingProxyType, ModuleType
 from typing import Any
 
 import torch
 
-from gradcheck_suite.architectures import initializations, losses, modules, values
-from gradcheck_suite.architectures.grammar import inside, output_shape
+from gradcheck_suite.architectures import comparison, defects, faults, initializations, losses, modules, values
+from gradcheck_suite.architectures.grammar import inside, output_shape, places
 from gradcheck_suite.architectures.initializations import INITIALIZATIONS
 from gradcheck_suite.architectures.losses import LOSSES
 from gradcheck_suite.architectures.optimizers import OPTIMIZERS
@@ -21,7 +22,7 @@ from gradcheck_suite.architectures.values import TOKENS, VALUES
 from gradcheck_suite.core.architecture import Architecture
 from gradcheck_suite.core.errors import UsageError
 
-_SOURCES: tuple[ModuleType, ...] = (modules, initializations, values, losses)
+_SOURCES: tuple[ModuleType, ...] = (modules, initializations, values, losses, faults, comparison)
 
 
 def _parts() -> dict[str, Any]:
@@ -34,7 +35,9 @@ def _parts() -> dict[str, Any]:
 
 
 PARTS = MappingProxyType(_parts())
-_NAMESPACE = MappingProxyType({**PARTS, "torch": torch, "nn": torch.nn, "functional": torch.nn.functional, "math": math})
+_NAMESPACE = MappingProxyType({
+    **PARTS, "torch": torch, "nn": torch.nn, "functional": torch.nn.functional, "math": math, "Tensor": torch.Tensor,
+})  # fmt: skip
 
 
 @functools.lru_cache(maxsize=4096)
@@ -53,6 +56,8 @@ def shapes(architecture: Architecture) -> tuple[Shape, ...]:
             result.append(output_shape(layer, result[-1]))
         except UsageError as error:
             raise UsageError(f"layer {index}: {error.got}", allowed=error.allowed, instead=error.instead) from None
+    for defect in architecture.defects:
+        defects.check(defect, places(architecture))
     if LOSSES[architecture.loss].classes and losses.classes(result[-1]) < 2:
         raise UsageError(f"loss {architecture.loss!r} on an output of shape {result[-1]}", allowed="at least 2 classes")
     return tuple(result)
@@ -89,6 +94,9 @@ def model_source(architecture: Architecture) -> str:
         lines.append("model.float()")
     if not architecture.training:
         lines.append("model.eval()")
+    for defect in architecture.defects:
+        plant = defects.fault(defect.kind).plant.__name__
+        lines.append(f"{plant}(model.get_submodule({defect.module!r}), {float(defect.strength)!r})")
     return _function("make_model(seed: int) -> nn.Sequential", [*lines, "return model"])
 
 
@@ -136,8 +144,12 @@ def needed(*sources: str) -> list[str]:
     wanted: set[str] = set()
     queue = list(sources)
     while queue:
-        names = {node.id for node in ast.walk(ast.parse(queue.pop())) if isinstance(node, ast.Name)}
-        fresh = (names & PARTS.keys()) - wanted
+        fresh = (names(queue.pop()) & PARTS.keys()) - wanted
         wanted |= fresh
         queue += [inspect.getsource(PARTS[name]) for name in fresh]
-    return [inspect.getsource(part) for name, part in PARTS.items() if name in wanted]
+    return [re.sub(r"  # type: ignore.*", "", inspect.getsource(part)) for name, part in PARTS.items() if name in wanted]
+
+
+def names(source: str) -> set[str]:
+    """The names that a source reads or sets, annotations included, attributes left out."""
+    return {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}

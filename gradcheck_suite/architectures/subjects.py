@@ -8,6 +8,7 @@ import torch
 from gradcheck_suite.architectures.build import build, loss_function, make_batch, optimizer_factory
 from gradcheck_suite.architectures.program import shapes
 from gradcheck_suite.core.architecture import Architecture
+from gradcheck_suite.core.finding import finding_id
 from gradcheck_suite.subject import Batch, Setup, Subject
 
 
@@ -45,6 +46,7 @@ def seed_everything(seed: int) -> None:
 
 
 def title(architecture: Architecture) -> str:
-    """A short name: the kinds of the layers in order, runs folded (``dense-relu x3``), and what is not the default."""
+    """A short name: the kinds of the layers in order, the middle of a long row left out, and a hash of all the facts."""
     kinds = [layer.kind for layer in architecture.layers]
-    return "-".join(kinds)
+    shown = kinds if len(kinds) <= 8 else [*kinds[:4], f"({len(kinds) - 7} more)", *kinds[-3:]]
+    return f"{'-'.join(shown)} {finding_id(repr(architecture))}"

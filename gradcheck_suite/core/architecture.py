@@ -1,7 +1,7 @@
 """Architecture: a network, its initialisation, loss and optimiser as plain data."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 Scalar = bool | int | float | str
 Option = Scalar | tuple[int, ...]
@@ -53,7 +53,7 @@ class Defect:
     strength: float = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Architecture:
     """A network as plain data; equal architectures built from equal seeds give equal numbers, bit for bit.
 
@@ -100,3 +100,16 @@ class Architecture:
     def depth(self) -> int:
         """Number of layers at the top level."""
         return len(self.layers)
+
+    def to_python(self, seed: int = 0, *, check: bool = False) -> str:
+        """A stand-alone PyTorch script that gives the numbers of this architecture built from the seed.
+
+        With ``check`` it also compares every gradient with a finite difference. See ``gradcheck_suite.architectures.script``.
+        """
+        from gradcheck_suite.architectures.script import to_python
+
+        return to_python(self, seed, check=check)
+
+    def __repr__(self) -> str:
+        shown = [f"{field.name}={getattr(self, field.name)!r}" for field in fields(self) if getattr(self, field.name) != field.default]
+        return f"Architecture({', '.join(shown)})"

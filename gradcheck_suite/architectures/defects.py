@@ -1,0 +1,128 @@
+"""Planted defects by name: what each does, where it fits, and the strengths worth drawing.
+
+A defect is planted in one module of the built model, after initialisation, rounding and the choice of mode.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from torch import nn
+
+from gradcheck_suite.architectures import faults
+from gradcheck_suite.architectures.grammar import Place
+from gradcheck_suite.architectures.kinds import KINDS
+from gradcheck_suite.architectures.settings import closest
+from gradcheck_suite.core.architecture import Defect, Layer
+from gradcheck_suite.core.errors import UsageError
+
+Need = Literal["output", "parameter", "weight", "bias", "attention", "time", "numbers"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One kind of defect.
+
+    Attributes:
+        plant: ``(module, strength)``; its docstring says what the strength is.
+        family: ``gradient`` (the backward pass is not the derivative), ``forward``, or ``initialization``.
+        needs: what the module must have: an output, parameters, weights, biases, attention heads, an output with a time
+            axis, or an input of numbers (not tokens).
+        strengths: worth drawing, the plainest first.
+        cuts: whether trainable layers must follow for a gradient to be left at all.
+    """
+
+    plant: Callable[[nn.Module, float], None]
+    family: Literal["gradient", "forward", "initialization"]
+    needs: Need = "output"
+    strengths: tuple[float, ...] = (1.0,)
+    cuts: bool = False
+
+    @property
+    def about(self) -> str:
+        """What it does, in a sentence."""
+        return (self.plant.__doc__ or "").partition("\n")[0]
+
+
+FACTORS = (2.0, 0.5, 0.0, 1.1, 0.99, 1.01)
+
+DEFECTS = MappingProxyType({
+    "scaled-backward": Fault(faults.scaled_backward, "gradient", strengths=FACTORS),
+    "sign-flip": Fault(faults.sign_flip, "gradient"),
+    "scaled-row": Fault(faults.scaled_row, "gradient", strengths=FACTORS),
+    "swapped-samples": Fault(faults.swapped_samples, "gradient"),
+    "ignored-upstream": Fault(faults.ignored_upstream, "gradient"),
+    "detached-backward": Fault(faults.detached_backward, "gradient"),
+    "nan-gradient": Fault(faults.nan_gradient, "gradient"),
+    "nondeterministic": Fault(faults.nondeterministic, "gradient", strengths=(0.1,)),
+    "parameter-hook": Fault(faults.parameter_hook, "gradient", "parameter", FACTORS),
+    "scaled-entry": Fault(faults.scaled_entry, "gradient", "parameter", FACTORS),
+    "detached": Fault(faults.detached, "gradient", cuts=True),
+    "frozen": Fault(faults.frozen, "gradient", "parameter", cuts=True),
+    "nan-forward": Fault(faults.nan_forward, "forward"),
+    "wrong-axis": Fault(faults.wrong_axis, "forward"),
+    "future-leak": Fault(faults.future_leak, "forward", "time"),
+    "input-mutation": Fault(faults.input_mutation, "forward", "numbers", (1.0, 1e-3)),
+    "stateful": Fault(faults.stateful, "forward", strengths=(1.0, 0.01)),
+    "missing-scale": Fault(faults.missing_scale, "initialization", "attention"),
+    "gain": Fault(faults.gain, "initialization", "weight", (2.0, 30.0, 0.01, 0.5)),
+    "constant-weights": Fault(faults.constant_weights, "initialization", "weight"),
+    "zero-init": Fault(faults.zero_init, "initialization", "parameter"),
+    "saturated": Fault(faults.saturated, "initialization", "bias"),
+})  # fmt: skip
+
+
+def fault(kind: str) -> Fault:
+    """The defect of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if kind not in DEFECTS:
+        raise UsageError(f"unknown defect {kind!r}", allowed=", ".join(DEFECTS), instead=closest(kind, DEFECTS))
+    return DEFECTS[kind]
+
+
+def hosts(kind: str, place: Place) -> bool:
+    """Whether the layer at a place has what the defect needs."""
+    needs = fault(kind).needs
+    if needs == "time":
+        return len(place.output_shape) == 2
+    if needs == "numbers":
+        return place.layer.kind != "embedding"
+    if needs == "attention":
+        return place.layer.kind in ("attention", "encoder")
+    return needs == "output" or _has(place.layer, needs)
+
+
+@functools.lru_cache(maxsize=4096)
+def _has(layer: Layer, needs: Need) -> bool:
+    inner = [found for _, found in layer.walk()]
+    if needs == "parameter":
+        return any(KINDS[one.kind].parameters for one in inner)
+    weighted = [one for one in inner if KINDS[one.kind].family == "weighted"]
+    if needs == "weight":
+        return bool(weighted)
+    return any(one.kind != "embedding" and one.option("bias", True) for one in weighted)
+
+
+def check(defect: Defect, places: dict[str, Place]) -> None:
+    """Whether a defect can be planted where it says.
+
+    Raises:
+        UsageError: it names no layer, or one that lacks what the defect needs.
+    """
+    found = fault(defect.kind)
+    if not math.isfinite(defect.strength):
+        raise UsageError(f"defect {defect.kind!r} of strength {defect.strength}", allowed="a finite number")
+    if defect.module not in places:
+        raise UsageError(f"defect {defect.kind!r} in module {defect.module!r}", allowed=", ".join(map(repr, places)))
+    if not hosts(defect.kind, places[defect.module]):
+        fitting = [path for path, place in places.items() if hosts(defect.kind, place)]
+        raise UsageError(
+            f"defect {defect.kind!r} in module {defect.module!r}, {places[defect.module].layer.kind}, which has no {found.needs}",
+            allowed=", ".join(map(repr, fitting)) or "nowhere in this architecture",
+        )

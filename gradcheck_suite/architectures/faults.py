@@ -1,0 +1,200 @@
+"""Faults that can be planted in a module. They need nothing but torch, for ``to_python`` prints them as they stand here.
+
+Each takes the module and a strength and changes that module alone; the names of modules and parameters stay.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def change_forward(module: nn.Module, change: Callable[..., Tensor]) -> None:
+    """Give this one module a forward pass of ``change(forward, module, input)``; a deep copy of the module keeps it."""
+    kind = type(module)
+
+    def forward(self: nn.Module, x: Tensor) -> Tensor:
+        return change(super(faulty, self).forward, self, x)
+
+    faulty: Any = type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
+    module.__class__ = faulty
+
+
+def change_gradient(module: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
+    """Leave the module's output as it is and send ``change(gradient)`` backward instead of its gradient."""
+    change_forward(module, lambda forward, module, x: ChangedGradient.apply(forward(x), change))  # type: ignore[no-untyped-call]
+
+
+class ChangedGradient(torch.autograd.Function):
+    """The identity with a backward pass that is not its derivative; its forward mode is right."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+        """The input."""
+        return x.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Callable[[Tensor], Tensor]], output: Tensor) -> None:
+        """Keep the change for the backward pass."""
+        ctx.change = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """What ``change`` makes of the gradient."""
+        return ctx.change(gradient), None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, change: None) -> Tensor:
+        """The tangent."""
+        return tangent.clone()
+
+
+def scaled_backward(module: nn.Module, strength: float) -> None:
+    """The backward pass multiplies the gradient by the strength."""
+    change_gradient(module, lambda gradient: strength * gradient)
+
+
+def sign_flip(module: nn.Module, strength: float) -> None:
+    """The backward pass multiplies the gradient by minus the strength."""
+    change_gradient(module, lambda gradient: -strength * gradient)
+
+
+def scaled_row(module: nn.Module, strength: float) -> None:
+    """The backward pass multiplies the gradient of the first output feature (last axis) by the strength."""
+    change_gradient(module, lambda gradient: torch.cat([strength * gradient[..., :1], gradient[..., 1:]], -1))
+
+
+def swapped_samples(module: nn.Module, strength: float) -> None:
+    """The backward pass gives each sample the gradient of its neighbour."""
+    change_gradient(module, lambda gradient: gradient.roll(1, 0))
+
+
+def ignored_upstream(module: nn.Module, strength: float) -> None:
+    """The backward pass forgets the gradient that comes from above and takes the strength everywhere."""
+    change_gradient(module, lambda gradient: torch.full_like(gradient, strength))
+
+
+def detached_backward(module: nn.Module, strength: float) -> None:
+    """The gradient is right, but cannot be differentiated again."""
+    change_gradient(module, lambda gradient: gradient.detach().clone())
+
+
+def nan_gradient(module: nn.Module, strength: float) -> None:
+    """The backward pass makes the first entry of the gradient NaN."""
+    change_gradient(module, first_nan)
+
+
+def nondeterministic(module: nn.Module, strength: float) -> None:
+    """The backward pass adds noise, drawn afresh from the global generator, of the strength relative to the gradient."""
+    change_gradient(module, lambda gradient: gradient * (1 + strength * torch.randn_like(gradient)))
+
+
+def first_nan(x: Tensor) -> Tensor:
+    """The tensor with NaN as its first entry."""
+    first = torch.arange(x.numel(), device=x.device).reshape(x.shape) == 0
+    return x.masked_fill(first, float("nan"))
+
+
+def nan_forward(module: nn.Module, strength: float) -> None:
+    """The first entry of the output is NaN."""
+    change_forward(module, lambda forward, module, x: first_nan(forward(x)))
+
+
+def detached(module: nn.Module, strength: float) -> None:
+    """The output is detached: nothing behind it receives a gradient."""
+    change_forward(module, lambda forward, module, x: forward(x).detach())
+
+
+def wrong_axis(module: nn.Module, strength: float) -> None:
+    """The strength times the mean over the batch axis, instead of a mean within each sample, is taken off the output."""
+    change_forward(module, lambda forward, module, x: (y := forward(x)) - strength * y.mean(0, keepdim=True))
+
+
+def future_leak(module: nn.Module, strength: float) -> None:
+    """The strength times the next position in time is added to each position of the output, cyclically."""
+    change_forward(module, lambda forward, module, x: (y := forward(x)) + strength * y.roll(-1, 1))
+
+
+def input_mutation(module: nn.Module, strength: float) -> None:
+    """The forward pass adds the strength to its input in place, behind autograd's back."""
+    change_forward(module, lambda forward, module, x: (forward(x), x.data.add_(strength))[0])
+
+
+def stateful(module: nn.Module, strength: float) -> None:
+    """The output grows by the factor 1 + strength with every call."""
+    change_forward(module, counted(strength))
+
+
+def counted(strength: float) -> Callable[..., Tensor]:
+    """A forward pass that scales its output by (1 + strength) to the power of the number of calls before."""
+
+    def change(forward: Callable[[Tensor], Tensor], module: Any, x: Tensor) -> Tensor:
+        calls = getattr(module, "calls", 0)
+        module.calls = calls + 1
+        return forward(x) * (1 + strength) ** calls
+
+    return change
+
+
+def parameter_hook(module: nn.Module, strength: float) -> None:
+    """A hook multiplies the gradient of every parameter of the module by the strength."""
+    for parameter in module.parameters():
+        parameter.register_hook(lambda gradient: strength * gradient)  # type: ignore[no-untyped-call]
+
+
+def scaled_entry(module: nn.Module, strength: float) -> None:
+    """A hook multiplies the first entry of the gradient of the module's first parameter by the strength."""
+    parameter = next(module.parameters())
+    factor = torch.ones_like(parameter)
+    factor.view(-1)[0] = strength
+    parameter.register_hook(lambda gradient: factor * gradient)  # type: ignore[no-untyped-call]
+
+
+def frozen(module: nn.Module, strength: float) -> None:
+    """The module's parameters are not trained."""
+    module.requires_grad_(False)
+
+
+def missing_scale(module: Any, strength: float) -> None:
+    """Attention scores lack their division by the root of the head's size: query weights grow by the strength times that root."""
+    attention = getattr(module, "self_attn", module)
+    with torch.no_grad():
+        for parameter in (attention.in_proj_weight, attention.in_proj_bias):
+            parameter[: attention.embed_dim] *= strength * attention.head_dim**0.5
+
+
+def weights(module: nn.Module) -> list[Tensor]:
+    """The module's parameters with two axes or more, without their gradient history."""
+    return [parameter.data for parameter in module.parameters() if parameter.dim() > 1]
+
+
+def biases(module: nn.Module) -> list[Tensor]:
+    """The module's parameters called bias, without their gradient history."""
+    return [parameter.data for name, parameter in module.named_parameters() if "bias" in name.split(".")[-1]]
+
+
+def gain(module: nn.Module, strength: float) -> None:
+    """The weights are the strength times what the initialisation drew."""
+    for weight in weights(module):
+        weight.mul_(strength)
+
+
+def constant_weights(module: nn.Module, strength: float) -> None:
+    """Each weight equals the strength times the root mean square of what was drawn, so that all units are alike."""
+    for weight in weights(module):
+        weight.fill_(strength * weight.square().mean().sqrt().item())
+
+
+def zero_init(module: nn.Module, strength: float) -> None:
+    """All parameters are zero."""
+    for parameter in module.parameters():
+        parameter.data.zero_()
+
+
+def saturated(module: nn.Module, strength: float) -> None:
+    """Biases are -10 times the strength: a ReLU behind them is dead, a sigmoid saturated."""
+    for bias in biases(module):
+        bias.fill_(-10 * strength)
