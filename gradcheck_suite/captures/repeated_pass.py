@@ -1,0 +1,26 @@
+"""The same forward and backward pass twice, from the same state and generators."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatedPass:
+    """What differed between two runs, one row per tensor (T).
+
+    Attributes:
+        names: ``output[0]``, ``gradient of input[0]``, or the dotted name of a parameter (its gradient) (T).
+        roles: ``output``, ``input`` or ``parameter`` (T).
+        entries: number of entries (T), int64.
+        bits: number of bits that differ (T), int64.
+        relative: largest |difference| of an entry over the root mean square of the tensor (T); 0 where the bits agree.
+        training: mode of the model.
+    """
+
+    names: tuple[str, ...]
+    roles: tuple[str, ...]
+    entries: np.ndarray
+    bits: np.ndarray
+    relative: np.ndarray
+    training: bool

@@ -1,0 +1,52 @@
+"""Local slopes of elementwise activations, measured by differentiating the activation itself."""
+
+import torch
+
+from gradcheck_suite.probes.leaves import Apply, LeafCall
+
+_NOT_ACTIVATIONS = {"Identity", "identity", "Flatten", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout"}
+_GRID = 4001
+_REACH = 40.0
+
+
+def relative_slopes(call: LeafCall) -> torch.Tensor | None:
+    """|φ'(x)|/sup|φ'| at every entry of the call's input (float64, the input's shape), ``None`` where the call is no activation.
+
+    A layer is taken for an elementwise activation where it keeps the shape, has no weight but PReLU's, and its Jacobian is
+    diagonal: the gradient of <u, φ(x)> is u times that of Σφ(x), for a random u. The supremum is the largest slope seen on
+    ``[-40, 40]`` or in the input.
+    """
+    if call.apply is None or len(call.inputs) != 1 or len(call.outputs) != 1 or call.kind in _NOT_ACTIVATIONS:
+        return None
+    has_weights = call.module is not None and any(True for _ in call.module.parameters())
+    if has_weights and call.kind != "PReLU":
+        return None
+    x = call.inputs[0].detach()
+    if x.shape != call.outputs[0].shape or x.numel() == 0 or x.is_complex():
+        return None
+    with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+        slopes = _diagonal(call.apply, x)
+        if slopes is None:
+            return None
+        largest = max(float(slopes.nan_to_num().max()), _largest_on_grid(call.apply, x) if not has_weights else 0.0)
+    return slopes / largest if largest > 0 else slopes
+
+
+def _diagonal(apply: Apply, x: torch.Tensor) -> torch.Tensor | None:
+    """The diagonal of the Jacobian as absolute values in float64, ``None`` where it has other entries."""
+    leaf = x.clone().requires_grad_()
+    output = apply(leaf.clone())
+    if not isinstance(output, torch.Tensor) or output.shape != x.shape or not output.requires_grad:
+        return None
+    (plain,) = torch.autograd.grad(output, leaf, torch.ones_like(output), retain_graph=True)
+    u = torch.empty_like(output).uniform_(0.5, 1.5)
+    (weighted,) = torch.autograd.grad(output, leaf, u)
+    tolerance = 16 * torch.finfo(x.dtype).eps * weighted.abs()
+    off = (weighted - u * plain).abs() > tolerance
+    return None if bool(off.any()) else plain.double().abs()
+
+
+def _largest_on_grid(apply: Apply, like: torch.Tensor) -> float:
+    grid = torch.linspace(-_REACH, _REACH, _GRID, dtype=torch.float64).to(like.dtype).to(like.device)
+    slopes = _diagonal(apply, grid)
+    return 0.0 if slopes is None else float(slopes.nan_to_num().max())
