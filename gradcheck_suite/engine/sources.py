@@ -2,13 +2,25 @@
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import NotApplicable, SubjectError, TargetError, UsageError
 from gradcheck_suite.core.events import SubjectFacts
 from gradcheck_suite.core.seeds import derive
+from gradcheck_suite.engine.isolation.limits import Limits
 from gradcheck_suite.subject import Subject
+
+__all__ = ["CaptureSource", "ChildSource", "Limits", "LocalSource"]
+
+if TYPE_CHECKING:
+    from gradcheck_suite.engine.isolation.endings import Ending
+    from gradcheck_suite.engine.isolation.jobs import Resolvable
+    from gradcheck_suite.engine.isolation.parent import Child
+
+_SECOND_CHANCE: Final = 12
+_WORTH_TRACING: Final = 10.0
+_FRUITLESS: Final = 3
 
 
 class CaptureSource(Protocol):
@@ -38,6 +50,9 @@ class CaptureSource(Protocol):
         """End what was started and remove scratch files."""
 
 
+_Error = NotApplicable | SubjectError | UsageError
+
+
 class LocalSource:
     """Captures made in this process: no protection against crashes, but debuggers work and nothing is copied."""
 
@@ -64,7 +79,7 @@ class LocalSource:
             assert self.facts
             self._outcomes[probe] = self._run(probe)
         outcome = self._outcomes[probe]
-        if isinstance(outcome, NotApplicable | SubjectError | UsageError):
+        if isinstance(outcome, _Error):
             raise outcome
         return outcome
 
@@ -103,3 +118,128 @@ class LocalSource:
         instance = self._subject.instance
         with ambient_restored(), preserved(instance) if instance is not None else contextlib.nullcontext():
             return work()
+
+
+class ChildSource:
+    """Captures made in child processes: whatever the model does to its process is an error of the probe that was running.
+
+    One child imports the target and runs the probes it is asked for; when it ends, the remaining probes go on in a new one.
+    The same ending again and again (``Limits.repeats`` times; a hang twice, the second time with a twelfth of the deadline)
+    is taken as the model's answer to the remaining probes, which are then not run and say so.
+    """
+
+    def __init__(self, target: "Resolvable", options: Any, budget: Budget, seed: int, limits: Limits | None = None) -> None:
+        from gradcheck_suite.engine.isolation.parent import Order
+
+        self._order = Order(target=target, options=options, budget=budget, seed=seed, limits=limits or Limits())
+        self._child: Child | None = None
+        self._facts: SubjectFacts | TargetError | None = None
+        self._outcomes: dict[str, Any] = {}
+        self._endings: list[Ending] = []
+        self._places: dict[tuple[str, int], Ending] = {}
+
+    @property
+    def facts(self) -> SubjectFacts:
+        """See ``CaptureSource.facts``."""
+        if self._facts is None:
+            self._started()
+        if isinstance(self._facts, TargetError):
+            raise self._facts
+        assert self._facts is not None
+        return self._facts
+
+    def capture(self, probe: str) -> Any:
+        """See ``CaptureSource.capture``."""
+        assert self.facts
+        if probe not in self._outcomes:
+            self.prefetch([probe])
+        outcome = self._outcomes[probe]
+        if isinstance(outcome, _Error):
+            raise outcome
+        return outcome
+
+    def prefetch(self, probes: Sequence[str]) -> None:
+        """See ``CaptureSource.prefetch``."""
+        fruitless = 0
+        while pending := [probe for probe in dict.fromkeys(probes) if probe not in self._outcomes]:
+            if self._left_out(pending):
+                return
+            child = self._started()
+            outcomes, ending = ({}, None) if child is None else child.run(pending)
+            self._outcomes.update(outcomes)
+            if ending is not None:
+                self._ended(ending)
+            fruitless = 0 if outcomes or (ending is not None and ending.probe) else fruitless + 1
+            if fruitless >= _FRUITLESS or child is None:
+                lost: _Error = self._facts if isinstance(self._facts, TargetError) else SubjectError(
+                    "the model's process ended again and again before it could be given work", stage=pending[0])
+                self._outcomes.update(dict.fromkeys(pending, lost))
+
+    def close(self) -> None:
+        """See ``CaptureSource.close``."""
+        if self._child is not None:
+            self._child.close()
+        self._child = None
+        self._outcomes.clear()
+
+    def _started(self) -> "Child | None":
+        """A child that has built the target; ``None`` where that failed (``_facts`` is then the error)."""
+        from gradcheck_suite.engine.isolation.parent import Child
+
+        if self._child is None:
+            hung = bool(self._endings) and self._endings[-1].hung
+            self._child = Child(self._order, seconds=self._order.seconds / _SECOND_CHANCE if hung else None)
+            try:
+                self._facts = self._child.facts()
+            except UsageError as error:
+                self.close()
+                self._facts = error if isinstance(error, TargetError) else TargetError(str(error))
+        return self._child
+
+    def _ended(self, ending: "Ending") -> None:
+        """Take in the end of the child; the probe that was running has its error."""
+        from gradcheck_suite.engine.isolation.endings import as_subject_error
+
+        if self._child is not None:
+            self._child.close()
+        self._child = None
+        if not ending.probe:
+            return
+        ending = self._placed(ending)
+        self._endings.append(ending)
+        self._outcomes[ending.probe] = as_subject_error(ending)
+
+    def _placed(self, ending: "Ending") -> "Ending":
+        """The ending with its module: from a second, traced run where the first one left no trace of it."""
+        from dataclasses import replace
+
+        from gradcheck_suite.engine.isolation.parent import Child
+
+        if ending.module is not None or ending.seconds > _WORTH_TRACING or ending.reason == "timeout":
+            return ending
+        if ending.key not in self._places:
+            child = Child(self._order, traced=True)
+            try:
+                child.facts()
+                _, again = child.run([ending.probe])
+            except UsageError:
+                again = None
+            finally:
+                child.close()
+            self._places[ending.key] = again if again is not None and again.key == ending.key else ending
+        found = self._places[ending.key]
+        return replace(ending, module=found.module, stage=ending.stage or found.stage)
+
+    def _left_out(self, pending: Sequence[str]) -> bool:
+        """Give the remaining probes the error of those before, where these all ended in one way."""
+        from gradcheck_suite.engine.isolation.endings import as_subject_error, not_run
+
+        if not self._endings:
+            return False
+        last = self._endings[-1]
+        times = 2 if last.hung else self._order.limits.repeats
+        recent = self._endings[-times:]
+        if len(recent) < times or any(ending.key != last.key for ending in recent):
+            return False
+        self._outcomes.update(dict.fromkeys(pending, not_run(as_subject_error(last), times)))
+        return True

@@ -1,16 +1,19 @@
-"""Whose failure an exception is, in which stage and which module: read from its traceback."""
+"""Whose failure an exception is, in which stage and which module: read from the frames of its traceback."""
 
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Final
 
 from gradcheck_suite.core.errors import NotApplicable, SubjectError, UsageError
-from gradcheck_suite.core.failures import details_of, location_of, message_of
+from gradcheck_suite.core.failures import details_of, location_of, message_of, shown
 
-_STAGES: Final = (("torch/nn/modules/module.py", "forward"), ("torch/autograd/", "backward"), ("torch/_tensor.py", "backward"),
-                  ("torch/optim/", "step"))
+_OURS: Final = str(Path(__file__).resolve().parents[2])
+_FORWARD: Final = ("torch/nn/modules/module.py", "_call_impl")
+_STAGES: Final = (("torch/autograd/", "backward"), ("torch/_tensor.py", "backward"), ("torch/optim/", "step"))
+_EXHAUSTED: Final = ("can't allocate memory", "out of memory", "Cannot allocate memory")
 
 
-def subject_error(error: BaseException, probe: str) -> NotApplicable | SubjectError | UsageError:
+def subject_error(error: BaseException, probe: str) -> NotApplicable | SubjectError:
     """The error to report for an exception that left a probe.
 
     Ours pass unchanged, except that a build that fails within a probe (it worked before, for other seeds) is the subject's.
@@ -19,17 +22,18 @@ def subject_error(error: BaseException, probe: str) -> NotApplicable | SubjectEr
         return SubjectError(str(error), stage="build", details=getattr(error, "details", ""))
     if isinstance(error, NotApplicable | SubjectError):
         return error
-    frames = _frames(error.__traceback__)
-    stage, module = _stage(frames), _module(frames)
-    details = details_of(error)
-    if stage is None and location_of(error) is None:
-        return SubjectError(f"the probe {probe} failed inside gradcheck_suite: {message_of(error)}", stage=probe, details=details)
+    frames = frames_of(error.__traceback__)
     place = location_of(error)
-    return SubjectError(f"the model raised {message_of(error)}" + (f" at {place}" if place else ""), stage=stage or probe, module=module,
-                        details=details)
+    if place is None:
+        return SubjectError(f"the probe {probe} failed inside gradcheck_suite: {message_of(error)}", stage=probe, details=details_of(error))
+    text = message_of(error)
+    said = f"the model ran out of memory: {text}" if isinstance(error, MemoryError) or any(word in text for word in _EXHAUSTED) else \
+        f"the model raised {text}"
+    return SubjectError(f"{said}, at {place}", stage=stage_of(frames) or probe, module=module_of(frames), details=details_of(error))
 
 
-def _frames(traceback: TracebackType | None) -> list[FrameType]:
+def frames_of(traceback: TracebackType | None) -> list[FrameType]:
+    """The frames of a traceback, outermost first."""
     found = []
     while traceback is not None:
         found.append(traceback.tb_frame)
@@ -37,20 +41,32 @@ def _frames(traceback: TracebackType | None) -> list[FrameType]:
     return found
 
 
-def _stage(frames: list[FrameType]) -> str | None:
+def is_ours(frame: FrameType) -> bool:
+    """Whether a frame runs code of this package."""
+    return frame.f_code.co_filename.startswith(_OURS)
+
+
+def stage_of(frames: list[FrameType]) -> str | None:
     """The innermost of forward, backward and step that the frames show."""
     for frame in reversed(frames):
         file = frame.f_code.co_filename.replace("\\", "/")
+        if _is_call(frame):
+            return "forward"
         for part, stage in _STAGES:
             if part in file:
                 return stage
     return None
 
 
-def _module(frames: list[FrameType]) -> str | None:
+def module_of(frames: list[FrameType]) -> str | None:
     """Dotted path of the innermost module whose forward was running, from the outermost one; ``None`` where none was."""
-    running = [frame.f_locals.get("self") for frame in frames if frame.f_code.co_name == "_call_impl"]
+    running = [frame.f_locals.get("self") for frame in frames if _is_call(frame)]
     chain: list[Any] = [module for module in running if hasattr(module, "named_modules")]
     if not chain:
         return None
-    return next((path for path, module in chain[0].named_modules() if module is chain[-1]), None)
+    found = next((path for path, module in chain[0].named_modules() if module is chain[-1]), None)
+    return None if found is None else shown(found)
+
+
+def _is_call(frame: FrameType) -> bool:
+    return frame.f_code.co_name == _FORWARD[1] and frame.f_code.co_filename.replace("\\", "/").endswith(_FORWARD[0])

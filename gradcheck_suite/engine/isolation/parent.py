@@ -1,0 +1,194 @@
+"""The parent's side of one child: starts it, gives it probes, watches its limits, and tells how it ended."""
+
+import contextlib
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from gradcheck_suite.captures.codec import BadCapture, decode
+from gradcheck_suite.core.budget import Budget
+from gradcheck_suite.core.errors import GradcheckError, SubjectError
+from gradcheck_suite.core.events import SubjectFacts
+from gradcheck_suite.engine.isolation.endings import UNKNOWN, Ending, as_target_error
+from gradcheck_suite.engine.isolation.errors import error_from_data
+from gradcheck_suite.engine.isolation.jobs import Job, Resolvable, capture_file, write_command, write_job
+from gradcheck_suite.engine.isolation.launch import ServerLost, launch, search_path
+from gradcheck_suite.engine.isolation.limits import Limits
+from gradcheck_suite.engine.isolation.records import Reader
+from gradcheck_suite.engine.isolation.surroundings import scrubbed
+from gradcheck_suite.engine.isolation.watch import Watch, tail_of
+from gradcheck_suite.schema import load
+
+_FIRST_WAIT: Final = 0.001
+_LONGEST_WAIT: Final = 0.02
+_LAST_WAIT: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What children are started for: a target, how to run it, and within which limits."""
+
+    target: Resolvable
+    options: Any
+    budget: Budget
+    seed: int
+    limits: Limits
+    fork: bool | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Deadline of the import, the build, and each probe."""
+        return self.limits.seconds if self.limits.seconds is not None else self.budget.seconds
+
+
+class Child:
+    """One child process, from its start to the removal of its files."""
+
+    def __init__(self, order: Order, *, seconds: float | None = None, traced: bool = False) -> None:
+        self._order, self._seconds = order, order.seconds if seconds is None else seconds
+        self._nonce = secrets.token_hex(16)
+        self._folder = Path(tempfile.mkdtemp(prefix="gradcheck-"))
+        self._reader = Reader(self._folder, self._nonce)
+        self._commands = 0
+        self._state = _State(limit=order.limits.startup)
+        job = Job(target=order.target, options=order.options, budget=order.budget, seed=order.seed, nonce=self._nonce,
+                  memory=order.limits.memory, environment=scrubbed(os.environ), path=tuple(search_path()), directory=os.getcwd(),
+                  seconds=self._seconds, owner=os.getpid(), traced=traced)
+        write_job(self._folder, job)
+        home = type(order.target).__module__.rpartition(".")[0]
+        packages = [home] if home.startswith("gradcheck_suite.") else []
+        self._launched = launch(self._folder, self._nonce, packages, order.limits.startup, fork=order.fork)
+        self._watch = Watch(self._launched.pid, self._folder, order.limits)
+
+    def facts(self) -> SubjectFacts:
+        """Wait for the import and the first build.
+
+        Raises:
+            TargetError: they failed, or ended the process.
+        """
+        ending = self._until(lambda: self._state.facts is not None or self._state.failed is not None)
+        if self._state.failed is not None:
+            raise error_from_data(self._state.failed)
+        if ending is not None:
+            raise as_target_error(ending, self._order.target.text)
+        return load(SubjectFacts, self._state.facts)
+
+    def run(self, probes: Sequence[str]) -> tuple[dict[str, Any], Ending | None]:
+        """Run probes one after another: the outcome of each that finished, and how the child ended if it did not last.
+
+        An outcome is a capture, or the error to raise for it.
+        """
+        number, self._commands = self._commands, self._commands + 1
+        write_command(self._folder, number, probes)
+        ending = self._until(lambda: self._state.finished >= number)
+        outcomes = {probe: self._outcome(probe, said) for probe, said in self._state.done.items()}
+        self._state.done = {}
+        return outcomes, ending
+
+    def close(self) -> None:
+        """End the child and whatever it started; remove its files."""
+        self._launched.kill()
+        with contextlib.suppress(ServerLost):
+            self._launched.status(_LAST_WAIT)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _until(self, arrived: Callable[[], bool]) -> Ending | None:
+        wait = _FIRST_WAIT
+        while True:
+            code = self._status(wait)
+            self._state.take(self._reader.new(), self._seconds)
+            if arrived():
+                return None
+            if code is not None:
+                return self._ending(Ending(reason="signal" if UNKNOWN < code < 0 else "exit", code=code))
+            limit = self._watch.exceeded(self._state.since, self._state.limit)
+            if limit is not None:
+                self._launched.kill()
+                self._status(_LAST_WAIT)
+                self._state.take(self._reader.new(), self._seconds)
+                return self._ending(limit)
+            wait = min(wait * 1.5, _LONGEST_WAIT)
+
+    def _status(self, wait: float) -> int | None:
+        try:
+            return self._launched.status(wait)
+        except ServerLost:
+            time.sleep(min(wait, _LONGEST_WAIT))
+            return None if self._watch.exists() else UNKNOWN
+
+    def _ending(self, ending: Ending) -> Ending:
+        from dataclasses import replace
+
+        faults, printed = tail_of(self._folder / "faults"), tail_of(self._folder / "log")
+        details = "\n".join(part for part in (faults, f"It printed last:\n{printed}" if printed else "") if part)
+        state = self._state
+        stage = state.stage or stage_in(faults)
+        return replace(ending, probe=state.probe, stage=stage, module=state.module, stuck=state.stuck, details=details,
+                       seconds=time.monotonic() - state.since)
+
+    def _outcome(self, probe: str, said: dict[str, Any]) -> Any:
+        if said.get("error") is not None:
+            return error_from_data(said["error"])
+        try:
+            blob = capture_file(self._folder, probe).read_bytes()
+            if blob[:32] != self._nonce.encode("ascii"):
+                raise BadCapture("not a capture: it does not bear the mark of this run")
+            return decode(blob[32:])
+        except (OSError, GradcheckError) as error:
+            return SubjectError(f"the capture of {probe} could not be read: {error}", stage=probe)
+
+
+class _State:
+    """What the records of a child have said so far."""
+
+    def __init__(self, limit: float) -> None:
+        self.since, self.limit = time.monotonic(), limit
+        self.probe, self.stage = "", "import"
+        self.module: str | None = None
+        self.stuck = float("inf")
+        self.finished = -1
+        self.facts: Any = None
+        self.failed: dict[str, Any] | None = None
+        self.done: dict[str, dict[str, Any]] = {}
+
+    def take(self, records: list[dict[str, Any]], seconds: float) -> None:
+        """Fold new records in; each stage and probe starts the deadline anew."""
+        for record in records:
+            if "sample" in record:
+                if record["sample"] == self.probe:
+                    self.stage, self.module, self.stuck = record.get("stage") or "", record.get("module"), float(record.get("stuck", 0.0))
+            elif "stage" in record:
+                self.stage, self.module = str(record["stage"]), record.get("module")
+                if not self.probe:
+                    self._begin(seconds)
+            elif "probe" in record:
+                self.probe, self.stage, self.module = str(record["probe"]), "", None
+                self._begin(seconds)
+            elif "done" in record:
+                self.done[str(record["done"])] = record
+                self.probe = self.stage = ""
+                self.limit = float("inf")
+            self.facts = record.get("facts", self.facts)
+            self.failed = record.get("failed", self.failed)
+            self.finished = record.get("finished", self.finished)
+
+    def _begin(self, seconds: float) -> None:
+        self.since, self.limit, self.stuck = time.monotonic(), seconds, float("inf")
+
+
+def stage_in(stacks: str) -> str:
+    """The innermost stage in stacks as ``faulthandler`` writes them (innermost frame first); ``""`` where there is none."""
+    for line in stacks.splitlines():
+        if "_call_impl" in line:
+            return "forward"
+        if "torch/autograd/" in line:
+            return "backward"
+        if "torch/optim/" in line:
+            return "step"
+    return ""
