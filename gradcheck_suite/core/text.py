@@ -46,7 +46,7 @@ def report_text(report: Report, *, most: int = 20) -> str:
     told = [f for f in report.findings if f.verdict in (Verdict.VIOLATED, Verdict.ERROR, Verdict.INCONCLUSIVE)]
     rest = [f"and {len(told) - most} more findings"] if len(told) > most else []
     notes = [f"note: {visible(note)}" for note in report.run.notes]
-    return "\n\n".join([f"{headline(report)}.", *map(finding_text, told[:most]), *rest, *notes])
+    return "\n\n".join([str(headline(report)), *map(finding_text, told[:most]), *rest, *notes])
 
 
 def facts(finding: Finding) -> tuple[tuple[str, str], ...]:
@@ -71,9 +71,11 @@ def place_text(finding: Finding) -> str:
 
 
 def own_message(finding: Finding) -> str:
-    """The message, where it says more than statement, evidence and reason, which are shown on their own."""
-    told = (finding.statement, str(finding.evidence) if finding.evidence is not None else "", finding.reason)
-    return "" if any(part and part in finding.message for part in told) else finding.message
+    """What the message adds to statement, evidence and reason, which are shown on their own: all that follows the last of them."""
+    evidence = finding.evidence
+    known = (finding.statement, finding.reason, *((str(evidence), evidence.note) if evidence is not None else ()))
+    ends = [finding.message.rfind(part) + len(part) for part in known if part and part in finding.message]
+    return finding.message[max(ends, default=0) :].lstrip(".:;, ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class Headline:
     Attributes:
         verdict: what colours it; ``None`` where nothing was checked.
         sentence: without the final stop, without places.
+        also: what else the run found, in a second sentence without its stop, or empty.
         places: the first few places of what the sentence speaks of; data of the user's.
         more: how many further places there are.
         incomplete: ``"41 of 60 checks"`` where the run did not end, else empty.
@@ -90,6 +93,7 @@ class Headline:
 
     verdict: Verdict | None
     sentence: str
+    also: str = ""
     places: tuple[str, ...] = ()
     more: int = 0
     incomplete: str = ""
@@ -97,7 +101,8 @@ class Headline:
     def __str__(self) -> str:
         start = f"INCOMPLETE ({self.incomplete}): " if self.incomplete else ""
         rest = f" and {self.more} more" if self.more else ""
-        return start + self.sentence + (f": {', '.join(map(visible, self.places))}{rest}" if self.places else "")
+        places = f": {', '.join(map(visible, self.places))}{rest}" if self.places else ""
+        return f"{start}{self.sentence}{places}." + (f" {self.also}." if self.also else "")
 
 
 def headline(report: Report) -> Headline:
@@ -105,27 +110,24 @@ def headline(report: Report) -> Headline:
     by = {verdict: [f for f in report.findings if f.verdict is verdict] for verdict in Verdict}
     broken = [f for f in by[Verdict.VIOLATED] if f.level is Level.REQUIREMENT]
     warned = [f for f in by[Verdict.VIOLATED] if f.level is Level.INDICATOR]
-    incomplete = "" if report.run.complete else f"{report.run.checks_done} of {report.run.checks_planned or 'an unknown number of'} checks"
-    undecided = _count(len(by[Verdict.INCONCLUSIVE]), "finding is inconclusive", "findings are inconclusive")
-    errors = _count(_checks(by[Verdict.ERROR]), "check ended in an error", "checks ended in an error")
-    holds = _count(_checks(by[Verdict.HOLDS]), "statement holds", "statements hold")
-    if broken:
-        text = _count(_properties(broken), "requirement is violated", "requirements are violated")
-        text = f"{text} in {_subjects(broken, report)}" + (f", {errors}" if by[Verdict.ERROR] else "")
-        return Headline(Verdict.VIOLATED, text, *_places(broken), incomplete)
-    if by[Verdict.ERROR]:
-        return Headline(Verdict.ERROR, f"{errors} in {_subjects(by[Verdict.ERROR], report)}", *_places(by[Verdict.ERROR]), incomplete)
-    if warned:
-        indicators = _count(_properties(warned), "indicator warns", "indicators warn")
-        text = f"No requirement is violated; {indicators} in {_subjects(warned, report)}"
-        return Headline(Verdict.INCONCLUSIVE, text, *_places(warned), incomplete)
-    if by[Verdict.INCONCLUSIVE] and by[Verdict.HOLDS]:
-        return Headline(Verdict.INCONCLUSIVE, f"Nothing is violated; {holds}, {undecided}", *_places(by[Verdict.INCONCLUSIVE]), incomplete)
-    if by[Verdict.INCONCLUSIVE]:
-        return Headline(Verdict.INCONCLUSIVE, f"Nothing could be decided: {undecided}", *_places(by[Verdict.INCONCLUSIVE]), incomplete)
-    if by[Verdict.HOLDS]:
-        return Headline(Verdict.HOLDS, f"Nothing is violated: {holds} in {_subjects(by[Verdict.HOLDS], report)}", incomplete=incomplete)
-    return Headline(None, "Nothing was checked", incomplete=incomplete)
+    parts = (
+        (Verdict.VIOLATED, broken, _count(_properties(broken), "requirement is violated", "requirements are violated")),
+        (Verdict.ERROR, by[Verdict.ERROR], _count(_checks(by[Verdict.ERROR]), "check ended in an error", "checks ended in an error")),
+        (Verdict.INCONCLUSIVE, warned, _count(_properties(warned), "indicator warns", "indicators warn")),
+        (Verdict.INCONCLUSIVE, by[Verdict.INCONCLUSIVE],
+         _count(len(by[Verdict.INCONCLUSIVE]), "finding is inconclusive", "findings are inconclusive")),
+        (Verdict.HOLDS, by[Verdict.HOLDS], _count(_checks(by[Verdict.HOLDS]), "statement holds", "statements hold")),
+    )
+    told = [part for part in parts if part[1]]
+    run = report.run
+    incomplete = "" if run.complete else f"{run.checks_done} of {run.checks_planned or 'an unknown number of'} checks"
+    if not told:
+        return Headline(None, "Nothing was checked", incomplete=incomplete)
+    (verdict, findings, text), *others = told
+    start = "" if broken or by[Verdict.ERROR] else "Nothing could be decided: " if not by[Verdict.HOLDS] else "No requirement is violated: "
+    places, more = ((), 0) if verdict is Verdict.HOLDS else _places(findings)
+    also = ", ".join(other for _, _, other in others)
+    return Headline(verdict, f"{start}{text} in {_subjects(findings, report)}", also, places, more, incomplete)
 
 
 def _count(number: int, one: str, many: str) -> str:
@@ -147,10 +149,11 @@ def _subjects(findings: list[Finding], report: Report) -> str:
 
 
 def _places(findings: list[Finding]) -> tuple[tuple[str, ...], int]:
-    named = tuple(dict.fromkeys(filter(None, (_short_place(f) for f in findings))))
+    named = tuple(dict.fromkeys(filter(None, (short_place(f) for f in findings))))
     return named[:_PLACES_NAMED], max(0, len(named) - _PLACES_NAMED)
 
 
-def _short_place(finding: Finding) -> str:
+def short_place(finding: Finding) -> str:
+    """The module and parameter of a finding, or its function: enough for a list."""
     where = finding.where
     return ".".join(part for part in (where.module, where.parameter) if part) or where.function or ""
