@@ -1,0 +1,115 @@
+"""The plugin, through pytester: ids, verdicts, workers, reports, property files."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gradcheck_suite import catalogue
+from tests.frontends.models import SOUND, WRONG
+
+QUICK = ("--gradcheck-budget", "quick", "--gradcheck-select", "backprop-agreement", "--gradcheck-select", "gradient-determinism")
+WORKERS = pytest.mark.parametrize("workers", ["0", "2"])
+
+
+@pytest.fixture
+def project(pytester):
+    pytester.makepyfile(net=WRONG, test_plain="def test_plain():\n    pass\n")
+    pytester.syspathinsert()
+    return pytester
+
+
+@WORKERS
+def test_one_id_per_target_and_property(project, workers):
+    result = project.runpytest_subprocess("--gradcheck", "net:build", "-n", workers, "-v", *QUICK)
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines_random(["*gradcheck::net:build::correctness/backprop-agreement*"])
+
+
+@WORKERS
+def test_a_wrong_gradient_fails_with_the_finding_as_text_and_the_report_is_written(project, workers):
+    result = project.runpytest_subprocess("--gradcheck", "net:build_wrong", "-n", workers, "--gradcheck-report", "html", *QUICK)
+    result.assert_outcomes(passed=2, failed=1)
+    text = result.stdout.str()
+    assert "ScaledTanh" in text
+    assert "1.01" in text
+    assert "Traceback" not in text
+    (page,) = Path(project.path).glob("reports/*/report.html")
+    data = json.loads((page.parent / "report.json").read_text())
+    assert data["summary"]["violated"] == 1
+    assert data["run"]["complete"]
+
+
+@WORKERS
+def test_a_crashing_model_fails_its_check_and_nothing_else(project, workers):
+    result = project.runpytest_subprocess("--gradcheck", "net:crash", "--gradcheck", "net:build", "-n", workers, *QUICK)
+    outcomes = result.parseoutcomes()
+    assert outcomes["failed"] == 2
+    assert outcomes["passed"] == 3
+
+
+def test_k_chooses_among_the_checks(project):
+    result = project.runpytest_subprocess("--gradcheck", "net:build", "-k", "determinism", *QUICK)
+    result.assert_outcomes(passed=1, deselected=2)
+
+
+def test_a_bad_target_is_a_usage_error(project):
+    result = project.runpytest_subprocess("--gradcheck", "net", *QUICK)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*'net' is not a target*"])
+
+
+@WORKERS
+def test_parametrize_gives_one_id_per_property(pytester, workers):
+    pytester.makepyfile(net=SOUND, test_net='''
+        from gradcheck_suite import parametrize
+        from net import build
+
+        @parametrize(build, select=["correctness/backprop-agreement"], budget="quick")
+        def test_net(check):
+            check()
+    ''')
+    pytester.syspathinsert()
+    result = pytester.runpytest_subprocess("-n", workers, "-v")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines_random(["*test_net[[]correctness/backprop-agreement]*"])
+
+
+def test_parametrize_fails_with_the_finding(pytester):
+    pytester.makepyfile(net=WRONG, test_net='''
+        from gradcheck_suite import parametrize
+        from net import build_wrong
+
+        @parametrize(build_wrong, select=["backprop-agreement"], budget="quick")
+        def test_net(check):
+            check()
+    ''')
+    pytester.syspathinsert()
+    result = pytester.runpytest_subprocess()
+    result.assert_outcomes(failed=1)
+    assert "ScaledTanh" in result.stdout.str()
+
+
+@WORKERS
+def test_a_property_file_is_a_test_file(pytester, workers):
+    entry = next(entry for entry in catalogue.entries() if entry.name == "correctness/gradient-determinism")
+    result = pytester.runpytest_subprocess(str(entry.path), "-n", workers)
+    outcomes = result.parseoutcomes()
+    assert outcomes["passed"] >= 5
+    assert set(outcomes) == {"passed"}
+
+
+def test_the_catalogue_is_collected_by_package_name(pytester):
+    result = pytester.runpytest_subprocess("--pyargs", "gradcheck_suite.properties", "--collect-only", "-q")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines_random(["*backprop_agreement.py*is documented*"])
+
+
+def test_a_session_without_the_plugin_s_options_is_left_alone(pytester):
+    pytester.makepyfile(test_light='''
+        import sys
+
+        def test_nothing_heavy_is_loaded():
+            assert not {"torch", "numpy", "scipy", "matplotlib"} & set(sys.modules)
+    ''')
+    pytester.runpytest_subprocess("-p", "no:hypothesispytest").assert_outcomes(passed=1)
