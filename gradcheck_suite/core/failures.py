@@ -23,10 +23,11 @@ def message_of(error: BaseException) -> str:
 
 
 def kind_of(value: object) -> str:
-    """The name of an object's type, with its module unless it is built in."""
+    """The name of an object's type, with its module unless it is built in or a file that was loaded by its path."""
     kind = type(value)
-    module = str(getattr(kind, "__module__", ""))
-    return kind.__qualname__ if module in ("builtins", "") else f"{module}.{kind.__qualname__}"
+    module = shown(getattr(kind, "__module__", ""), 200)
+    name = shown(kind.__qualname__, 200).rpartition("<locals>.")[2]
+    return name if module in ("builtins", "__main__") or module.startswith("_") else f"{module}.{name}"
 
 
 def shown(value: Any, longest: int = LONGEST_MESSAGE) -> str:

@@ -30,7 +30,7 @@ _MARGIN: Final = 0.8
 
 def preload(packages: Iterable[str]) -> None:
     """Import what every child needs, so that a forked one has it; no tensor operation may run here."""
-    import torch  # noqa: F401
+    import torch.fx.experimental.symbolic_shapes  # noqa: F401  (torch imports it in the first backward pass)
 
     for name in packages:
         package = importlib.import_module(name)
