@@ -29,15 +29,23 @@ def _escape(character: str) -> str:
     return f"\\x{ord(character):02x}" if ord(character) < 256 else f"\\u{ord(character):04x}"
 
 
+def shortened(text: str, most: int = 1000) -> str:
+    """Text of at most about ``most`` characters: of a longer one the beginning and the end, and how much is left out."""
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]} … {len(text) - 2 * half:,} characters left out … {text[-half:]}"
+
+
 def finding_text(finding: Finding, *, details: bool = True) -> str:
     """One finding as plain text: verdict, statement, number with its bound, place, what was ruled out, next step.
 
     ``details`` adds the traceback or log tail of an error.
     """
-    head = f"{finding.verdict.upper()} {finding.family}/{finding.property} ({finding.level}) in {visible(finding.subject)}"
-    lines = [head, *(f"  {label:<10} {visible(text)}" for label, text in facts(finding) if text)]
+    head = f"{finding.verdict.upper()} {finding.family}/{finding.property} ({finding.level}) in {visible(shortened(finding.subject))}"
+    lines = [head, *(f"  {label:<10} {visible(shortened(text))}" for label, text in facts(finding) if text)]
     if details and finding.details:
-        lines += ["  details", *(f"    {line}" for line in visible(finding.details, keep="\n\t").split("\n"))]
+        lines += ["  details", *(f"    {line}" for line in visible(shortened(finding.details, 8000).rstrip(), keep="\n\t").split("\n"))]
     return "\n".join(lines)
 
 
@@ -61,7 +69,7 @@ def facts(finding: Finding) -> tuple[tuple[str, str], ...]:
         ("ruled out", ", ".join(dict.fromkeys((*finding.ruled_out, *(evidence.ruled_out if evidence is not None else ()))))),
         ("remedies", "; ".join(f"{'helps: ' if r.helps else ''}{r.remedy}: {r.verdict}, {r.value:.4g} ± {r.error:.2g}"
                                for r in finding.remedies)),
-        ("next", f"{finding.reproduce}" if finding.reproduce else ""),
+        ("next", finding.reproduce),
     )
 
 
@@ -101,7 +109,7 @@ class Headline:
     def __str__(self) -> str:
         start = f"INCOMPLETE ({self.incomplete}): " if self.incomplete else ""
         rest = f" and {self.more} more" if self.more else ""
-        places = f": {', '.join(map(visible, self.places))}{rest}" if self.places else ""
+        places = f": {', '.join(visible(shortened(place, 200)) for place in self.places)}{rest}" if self.places else ""
         return f"{start}{self.sentence}{places}." + (f" {self.also}." if self.also else "")
 
 
@@ -145,7 +153,7 @@ def _checks(findings: Iterable[Finding]) -> int:
 def _subjects(findings: list[Finding], report: Report) -> str:
     names = dict.fromkeys(f.subject for f in findings)
     total = max(len(report.subjects), len(names))
-    return visible(next(iter(names))) if len(names) == 1 else f"{len(names)} of {total} subjects"
+    return visible(shortened(next(iter(names)), 200)) if len(names) == 1 else f"{len(names)} of {total} subjects"
 
 
 def _places(findings: list[Finding]) -> tuple[tuple[str, ...], int]:

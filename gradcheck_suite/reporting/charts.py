@@ -205,7 +205,7 @@ def _wrapped(label: str) -> list[str]:
     import textwrap
 
     lines = textwrap.wrap(visible(label), _Y_LABEL) or [""]
-    return lines[:1] + [_short(" ".join(lines[1:]), _Y_LABEL)] if len(lines) > 1 else lines
+    return [lines[0], _short(" ".join(lines[1:]), _Y_LABEL)] if len(lines) > 1 else lines
 
 
 def _described(curve: Curve) -> str:

@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 from gradcheck_suite.core.evidence import Level, Verdict
 from gradcheck_suite.core.finding import Finding
 from gradcheck_suite.core.report import Report
-from gradcheck_suite.core.text import place_text, visible
+from gradcheck_suite.core.text import place_text, shortened, visible
 from gradcheck_suite.reporting.charts import Drawing
 from gradcheck_suite.reporting.files import write_text
 from gradcheck_suite.reporting.numbers import allowed, measured, plain
@@ -18,6 +18,8 @@ from gradcheck_suite.reporting.page import page
 
 _TEMPLATES = Path(__file__).parent / "templates"
 SIGNS = {Verdict.HOLDS: "✓", Verdict.VIOLATED: "✕", Verdict.INCONCLUSIVE: "?", Verdict.NOT_APPLICABLE: "–", Verdict.ERROR: "!"}
+_TOLD = (Verdict.VIOLATED, Verdict.ERROR, Verdict.INCONCLUSIVE)
+_MOST_ROWS = 12
 _MOST_TEXT = 20_000  # characters of one literal text
 
 
@@ -37,7 +39,7 @@ def render(report: Report) -> str:
 
 def summary_fragment(report: Report) -> str:
     """What a notebook shows of a report: headline, counts and the most urgent findings, in markup that styles only itself."""
-    return _environment().get_template("fragment.html.j2").render(page=page(report, draw=False))
+    return _environment().get_template("fragment.html.j2").render(page=page(report, draw=False), told=_TOLD, most=_MOST_ROWS)
 
 
 @functools.cache
@@ -46,26 +48,19 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
                                      trim_blocks=True, lstrip_blocks=True, finalize=_shown)
     environment.filters.update(literal=_literal, plain=plain, grouped="{:,}".format, slug=_slug, tone=_tone)
-    environment.globals.update(measured=measured, allowed=allowed, place=_place, sign=SIGNS.__getitem__, chart=_chart,
+    environment.globals.update(measured=measured, allowed=allowed, place=place_text, sign=SIGNS.__getitem__, chart=_chart,
                                style=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")))
     return environment
 
 
 def _shown(value: Any) -> Any:
-    """Every text that a template prints, unless it is markup already: hidden characters as their escapes."""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    """Every text that a template prints, unless it is markup already: hidden characters as their escapes, a flood cut."""
+    return visible(shortened(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _literal(text: str) -> Markup:
-    """Text of many lines, for ``<pre>``; the middle of a flood is left out and said to be."""
-    if len(text) > _MOST_TEXT:
-        half = _MOST_TEXT // 2
-        text = f"{text[:half]}\n… {len(text) - 2 * half:,} characters left out …\n{text[-half:]}"
-    return Markup(escape(visible(text, keep="\n\t")))
-
-
-def _place(finding: Finding) -> str:
-    return place_text(finding)
+    """Text of many lines, for ``<pre>``."""
+    return Markup(escape(visible(shortened(text, _MOST_TEXT), keep="\n\t")))
 
 
 def _chart(drawing: Drawing) -> Markup:

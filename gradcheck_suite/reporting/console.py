@@ -1,0 +1,139 @@
+"""The terminal: progress while a run goes, a summary when it ends. Every name of the user's is literal text, never markup."""
+
+import io
+import os
+import sys
+from collections import Counter
+from typing import IO, TYPE_CHECKING, Final
+
+from gradcheck_suite.core.events import CheckFinished, CheckStarted, Event, Note, RunFinished, RunStarted, SubjectStarted
+from gradcheck_suite.core.evidence import Level, Verdict
+from gradcheck_suite.core.finding import Finding
+from gradcheck_suite.core.report import Report
+from gradcheck_suite.core.text import facts, headline, shortened, visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+MOST_FINDINGS: Final = 20
+MOST_NOTES: Final = 20
+_DETAIL_LINES: Final = 12
+_STYLES: Final = {Verdict.VIOLATED: "bold red", Verdict.ERROR: "bold magenta", Verdict.INCONCLUSIVE: "yellow", Verdict.HOLDS: "green",
+                  Verdict.NOT_APPLICABLE: "dim"}
+_TOLD: Final = (Verdict.VIOLATED, Verdict.ERROR, Verdict.INCONCLUSIVE)
+
+
+def render(report: Report, file: IO[str] | None = None) -> None:
+    """Print a report: the failures with all that is known of each, the counts by family, the headline last, where it is read first."""
+    console = _console(file)
+    told = [finding for finding in report.findings if finding.verdict in _TOLD]
+    for finding in told[:MOST_FINDINGS]:
+        console.print(finding_lines(finding))
+    if len(told) > MOST_FINDINGS:
+        console.print(_text(f"and {len(told) - MOST_FINDINGS:,} more findings in the report\n"))
+    for note in report.run.notes[:MOST_NOTES]:
+        console.print(_text(f"note: {shortened(note)}", "dim"))
+    if report.findings:
+        console.print(_counts(report))
+    line = headline(report)
+    console.print(_text(str(line), _STYLES.get(line.verdict, "bold") if line.verdict else "bold"))
+
+
+def finding_lines(finding: Finding) -> "Text":
+    """One finding as styled text, in the words of ``core.text``."""
+    text = _text(finding.verdict.upper(), _style(finding))
+    text.append(visible(f" {finding.family}/{finding.property} ({finding.level}) in {shortened(finding.subject)}"), "bold")
+    for label, words in facts(finding):
+        if words:
+            text.append(f"\n  {label:<10} ", "dim").append(visible(shortened(words)))
+    for line in shortened(finding.details, 8000).splitlines()[-_DETAIL_LINES:]:
+        text.append(f"\n    {visible(line, keep=chr(9))}", "dim")
+    return text.append("\n")
+
+
+class ProgressConsumer:
+    """Shows how far a run is, from its events; says nothing where the stream is not a terminal, or when asked to be quiet."""
+
+    def __init__(self, file: IO[str] | None = None, *, quiet: bool = False) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        console = _console(file)
+        seen = console.file.isatty() and console.is_terminal  # is_terminal alone is also true of a log with FORCE_COLOR
+        self._counts: Counter[Verdict] = Counter()
+        self._progress = Progress(
+            SpinnerColumn(), BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.fields[counts]}", markup=False),
+            TextColumn("{task.description}", markup=False), TimeElapsedColumn(), console=console, transient=True,
+            disable=quiet or not seen)
+        self._task = self._progress.add_task("", total=None, counts="", start=False)
+
+    def handle(self, event: Event) -> None:
+        """Take one event of the run."""
+        match event:
+            case RunStarted():
+                self._progress.update(self._task, total=event.run.checks_planned or None)
+                self._progress.start_task(self._task)
+                self._progress.start()
+            case SubjectStarted():
+                self._describe(event.subject.name)
+            case CheckStarted():
+                self._describe(f"{event.property} in {event.subject}")
+            case CheckFinished():
+                self._counts.update(finding.verdict for finding in event.findings)
+                self._progress.update(self._task, advance=1, counts=self._summary())
+            case Note():
+                if not self._progress.disable:
+                    self._progress.console.print(_text(f"note: {shortened(event.text)}", "dim"))
+            case RunFinished():
+                self.close()
+
+    def close(self) -> None:
+        """Take the bar away; also after an interruption, and more than once."""
+        self._progress.stop()
+
+    def _describe(self, text: str) -> None:
+        self._progress.update(self._task, description=visible(text if len(text) <= 60 else text[:59] + "…"))
+
+    def _summary(self) -> str:
+        return ", ".join(f"{self._counts[verdict]} {verdict.value}" for verdict in (*_TOLD, Verdict.HOLDS) if self._counts[verdict])
+
+
+def _console(file: IO[str] | None) -> "Console":
+    from rich.console import Console
+
+    stream = sys.stdout if file is None else file
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")  # a terminal that knows no "±" must not cost the verdict
+    # piped output keeps its lines whole: another program reads them
+    console = Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = 120
+    return console
+
+
+def _text(words: str, style: str = "") -> "Text":
+    from rich.text import Text
+
+    return Text(visible(words, keep="\n"), style=style)
+
+
+def _style(finding: Finding) -> str:
+    warns = finding.verdict is Verdict.VIOLATED and finding.level is Level.INDICATOR
+    return "bold yellow" if warns else _STYLES[finding.verdict]
+
+
+def _counts(report: Report) -> "Table":
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("family", no_wrap=True)
+    for verdict in Verdict:
+        table.add_column(verdict.value, justify="right")
+    by: dict[str, Counter[Verdict]] = {}
+    for finding in report.findings:
+        by.setdefault(finding.family, Counter())[finding.verdict] += 1
+    for family, counts in sorted(by.items()):
+        table.add_row(_text(shortened(family, 40)), *(_text(f"{counts[verdict]:,}", _STYLES[verdict] if counts[verdict] else "dim")
+                                                      for verdict in Verdict))
+    return table
