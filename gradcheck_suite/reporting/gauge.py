@@ -108,7 +108,7 @@ def gauge(evidence: Evidence, scale: Scale | None = None) -> Gauge:
     value, error, slack = evidence.value, evidence.error, evidence.resolution or 0.0
     known = not math.isnan(value)
     spread = scale.span(value - error, value + error) if error < math.inf else (0.0, WIDTH)
-    bounded = not (math.isinf(evidence.low) and math.isinf(evidence.high))
+    bounded = evidence.low > -math.inf or evidence.high < math.inf
     return Gauge(
         verdict=evidence.verdict,
         zone=scale.span(evidence.low, evidence.high) if bounded else None,

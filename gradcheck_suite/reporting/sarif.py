@@ -18,6 +18,7 @@ from gradcheck_suite.core.text import facts, place_text, shortened, visible
 from gradcheck_suite.reporting.files import write_text
 
 _KINDS: Final = {Verdict.VIOLATED: "fail", Verdict.ERROR: "fail", Verdict.INCONCLUSIVE: "open"}
+_LIBRARIES: Final = {"timm", "torchvision", "hf"}  # targets that are no file of the user's
 _SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
@@ -64,7 +65,8 @@ def _rule_id(finding: Finding) -> str:
 
 def _rule(finding: Finding) -> dict[str, Any]:
     rule: dict[str, Any] = {
-        "id": _rule_id(finding), "name": visible(finding.property), "properties": {"tags": list(dict.fromkeys(map(visible, finding.symptoms)))},
+        "id": _rule_id(finding), "name": visible(finding.property),
+        "properties": {"tags": list(dict.fromkeys(map(visible, finding.symptoms)))},
         "defaultConfiguration": {"level": "warning" if finding.level is Level.INDICATOR else "error"},
         "help": {"text": f"gradcheck explain {visible(finding.property)}"},
     }
@@ -106,6 +108,8 @@ def _home(target: str) -> str:
     module, _, factory = target.rpartition(":")
     if module.endswith(".py"):
         return module
+    if module in _LIBRARIES:
+        return ""
     return module.replace(".", "/") + ".py" if factory.isidentifier() and all(part.isidentifier() for part in module.split(".")) else ""
 
 
