@@ -33,6 +33,7 @@ class Fault:
             axis, or an input of numbers (not tokens).
         strengths: worth drawing, the plainest first.
         cuts: whether trainable layers must follow for a gradient to be left at all.
+        samples: least number of samples for it to do anything.
     """
 
     plant: Callable[[nn.Module, float], None]
@@ -40,6 +41,7 @@ class Fault:
     needs: Need = "output"
     strengths: tuple[float, ...] = (1.0,)
     cuts: bool = False
+    samples: int = 1
 
     @property
     def about(self) -> str:
@@ -53,7 +55,7 @@ DEFECTS = MappingProxyType({
     "scaled-backward": Fault(faults.scaled_backward, "gradient", strengths=FACTORS),
     "sign-flip": Fault(faults.sign_flip, "gradient"),
     "scaled-row": Fault(faults.scaled_row, "gradient", strengths=FACTORS),
-    "swapped-samples": Fault(faults.swapped_samples, "gradient"),
+    "swapped-samples": Fault(faults.swapped_samples, "gradient", samples=2),
     "ignored-upstream": Fault(faults.ignored_upstream, "gradient"),
     "detached-backward": Fault(faults.detached_backward, "gradient"),
     "nan-gradient": Fault(faults.nan_gradient, "gradient"),
@@ -63,7 +65,7 @@ DEFECTS = MappingProxyType({
     "detached": Fault(faults.detached, "gradient", cuts=True),
     "frozen": Fault(faults.frozen, "gradient", "parameter", cuts=True),
     "nan-forward": Fault(faults.nan_forward, "forward"),
-    "wrong-axis": Fault(faults.wrong_axis, "forward"),
+    "wrong-axis": Fault(faults.wrong_axis, "forward", samples=2),
     "future-leak": Fault(faults.future_leak, "forward", "time"),
     "input-mutation": Fault(faults.input_mutation, "forward", "numbers", (1.0, 1e-3)),
     "stateful": Fault(faults.stateful, "forward", strengths=(1.0, 0.01)),

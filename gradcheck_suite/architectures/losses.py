@@ -87,8 +87,8 @@ class Loss:
 
 
 LOSSES = MappingProxyType({
-    "mse": Loss(mse, real_targets),
     "": Loss(contraction, real_targets),
+    "mse": Loss(mse, real_targets),
     "cross-entropy": Loss(cross_entropy, class_targets, classes=True),
     "bce": Loss(bce, binary_targets),
     "smooth-l1": Loss(smooth_l1, real_targets),
