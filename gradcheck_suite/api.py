@@ -186,7 +186,7 @@ def opener(target: Any, settings: Any, budget: str, seed: int, isolation: str) -
     if not isinstance(target, str | Target):
         raise UsageError(f"isolation needs a target string, got {type(target).__name__}", instead='Write "pkg.module:factory".')
     parsed, options = (target, settings) if isinstance(target, Target) else (parse(target), Options())
-    return lambda: sources.ChildSource(parsed, options, size, seed, sources.Limits.of(size))
+    return lambda: sources.ChildSource(parsed, options, size, seed, sources.Limits())
 
 
 def _report(openers: "list[Callable[[], CaptureSource]]", properties: "tuple[Property, ...]", command: tuple[str, ...], seed: int,

@@ -67,7 +67,8 @@ def audit(request: AuditRequest, choice: Choice, outputs: Outputs, config: Confi
     from gradcheck_suite.engine.store import finished, read_events
 
     outputs = outputs.checked()
-    openers = [partial(_open, target, options, choice, request.isolation) for target, options in planned(request, config)]
+    pairs = planned(request, config)
+    openers = [partial(_open, target, options, choice, request.isolation) for target, options in pairs]
     chosen = choice.resolved()
     facts = described(outputs.command, choice.seed, choice.budget, len(openers) * len(chosen))
     earlier: tuple[Event, ...] = ()
@@ -76,7 +77,8 @@ def audit(request: AuditRequest, choice: Choice, outputs: Outputs, config: Confi
         earlier = tuple(event for event in read_events(folder) if isinstance(event, CheckFinished | SubjectStarted))
         facts = replace(facts, id=folder.name)
     done = finished(earlier)
-    return execute(run(Plan(tuple(openers), chosen), facts, done), facts, outputs, earlier)
+    cases = {target.text: _case_options(target, options, choice, request.isolation) for target, options in pairs}
+    return execute(run(Plan(tuple(openers), chosen), facts, done), facts, outputs, earlier, cases)
 
 
 def planned(request: AuditRequest, config: Config) -> "list[tuple[Target, Options]]":
@@ -94,8 +96,17 @@ def planned(request: AuditRequest, config: Config) -> "list[tuple[Target, Option
         inputs = request.inputs or own.input or ((own.inputs,) if own.inputs else ())
         for mode in modes:
             options = Options(inputs=inputs, targets=request.target_values, loss=request.loss or own.loss, mode=mode)  # type: ignore[arg-type]
-            found.append((parse(text), options))
+            target = parse(text)
+            found.append((replace(target, text=f"{text} ({mode})") if len(modes) > 1 else target, options))
     return found
+
+
+def _case_options(target: "Target", options: "Options", choice: Choice, isolation: Isolation) -> dict[str, Any]:
+    """What a case file says of a target, so that ``replay`` can open it again from any folder."""
+    mode = f" ({options.mode})"
+    return {"target": target.text.removesuffix(mode) if options.mode else target.text, "folder": str(Path.cwd()),
+            "inputs": list(options.inputs), "targets": options.targets, "loss": options.loss, "mode": options.mode,
+            "isolation": isolation.kind, "properties": [str(folder.resolve()) for folder in choice.properties]}
 
 
 def _open(target: "Target", options: "Options", choice: Choice, isolation: Isolation) -> "CaptureSource":
@@ -106,8 +117,8 @@ def _open(target: "Target", options: "Options", choice: Choice, isolation: Isola
         from gradcheck_suite.targets import resolve
 
         return sources.LocalSource(resolve(target, options), size, choice.seed)
-    limits = sources.Limits.of(size, isolation.timeout, isolation.memory_mib)
-    return sources.ChildSource(target, options, size, choice.seed, limits)
+    memory = {} if isolation.memory_mib is None else {"memory": isolation.memory_mib << 20}
+    return sources.ChildSource(target, options, size, choice.seed, sources.Limits(seconds=isolation.timeout, **memory))
 
 
 def run_folder(text: str, folder: Path) -> Path:
@@ -131,10 +142,15 @@ def search(choice: Choice, outputs: Outputs, defects: Sequence[str] = ()) -> int
     chosen = [prop for prop in choice.resolved() if prop.domain is not None]
     if not chosen:
         raise UsageError("none of the selected properties is searched over generated architectures", instead="See: gradcheck list")
+    from gradcheck_suite.architectures.defects import fault
     from gradcheck_suite.engine.run import described
+    from gradcheck_suite.engine.search import SUBJECT
 
+    for kind in defects:
+        fault(kind)
     facts = described(outputs.command, choice.seed, choice.budget, len(chosen))
-    return execute(searching(chosen, facts, choice, tuple(defects)), facts, outputs)
+    cases = {SUBJECT: {"plant": list(defects), "properties": [str(folder.resolve()) for folder in choice.properties]}}
+    return execute(searching(chosen, facts, choice, tuple(defects)), facts, outputs, cases=cases)
 
 
 def searching(chosen: "Sequence[Property]", facts: Run, choice: Choice, defects: tuple[str, ...]) -> Generator[Event, None, None]:

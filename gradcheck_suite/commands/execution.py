@@ -1,9 +1,10 @@
 """A run at the terminal: stored, shown, written as asked, and ended with the right exit code."""
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from gradcheck_suite.core.errors import UsageError
 from gradcheck_suite.core.events import Event, Run
@@ -38,14 +39,24 @@ class Outputs:
         return self
 
 
-def execute(events: Iterable[Event], facts: Run, outputs: Outputs, earlier: Sequence[Event] = ()) -> int:
-    """Run to the end or to an interruption, and return the exit code."""
+def execute(
+    events: Iterable[Event], facts: Run, outputs: Outputs, earlier: Sequence[Event] = (), cases: Mapping[str, Mapping[str, Any]] | None = None
+) -> int:
+    """Run to the end or to an interruption, and return the exit code.
+
+    Args:
+        events: the run's stream.
+        facts: the record of the run.
+        outputs: where results go.
+        earlier: events of the interrupted run that this one resumes.
+        cases: by subject, what its case files say beside property and seed.
+    """
     from gradcheck_suite.engine.session import collect, stoppable
     from gradcheck_suite.engine.store import Store
     from gradcheck_suite.reporting import console
 
     folder = outputs.folder / facts.id
-    store = Store(folder)
+    store = Store(folder, cases)
     progress = console.ProgressConsumer(sys.stderr, quiet=outputs.quiet)
     with stoppable():
         try:
