@@ -40,7 +40,8 @@ class Outputs:
 
 
 def execute(
-    events: Iterable[Event], facts: Run, outputs: Outputs, earlier: Sequence[Event] = (), cases: Mapping[str, Mapping[str, Any]] | None = None
+    events: Iterable[Event], facts: Run, outputs: Outputs, earlier: Sequence[Event] = (),
+    cases: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> int:
     """Run to the end or to an interruption, and return the exit code.
 

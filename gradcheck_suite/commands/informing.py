@@ -5,11 +5,15 @@ import platform
 import re
 import shutil
 import sys
+import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from gradcheck_suite import catalogue
 from gradcheck_suite.core.errors import UsageError
+
+_TINY = "import torch\n\n\ndef build():\n    return torch.nn.Linear(2, 2), (torch.zeros(1, 2),)\n"
 
 SKELETON = '''"""{words} <say here what is true: one sentence>.
 
@@ -118,10 +122,36 @@ def doctor(isolation: bool = True) -> tuple[str, bool]:
     else:
         rows.append(("devices", "cpu" + (f", {torch.cuda.device_count()} cuda" if torch.cuda.is_available() else "")))
     if fine and isolation:
-        from gradcheck_suite.engine.sources import describe_isolation
-
-        rows += describe_isolation()
+        trial = isolation_trial()
+        rows += trial
+        fine = not trial[0][1].startswith("does not work")
     rows.append(("chromium", shutil.which("chromium") or "not found (only the tests of the page need it)"))
     rows.append(("catalogue", f"{len(catalogue.entries())} properties in {catalogue.builtin_folder()}"))
     rows.append(("executable", f"{sys.executable} ({platform.python_implementation()})"))
     return "\n".join(f"{name:<16}{value}" for name, value in rows), fine
+
+
+def isolation_trial() -> list[tuple[str, str]]:
+    """Whether child processes work here, tried on a tiny model, with what one costs and may use."""
+    from gradcheck_suite.core.budget import BUDGETS
+    from gradcheck_suite.core.errors import GradcheckError
+    from gradcheck_suite.engine.sources import ChildSource, Limits
+    from gradcheck_suite.targets import Options, parse
+
+    limits, seconds = Limits(), []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "tiny_model.py")
+        path.write_text(_TINY, encoding="utf-8")
+        for _ in range(3):
+            began = time.monotonic()
+            source = ChildSource(parse(f"{path}:build"), Options(), BUDGETS["quick"], 0, limits)
+            try:
+                source.capture("structure")
+            except GradcheckError as error:
+                return [("isolation", f"does not work here: {error}; use --isolation none")]
+            finally:
+                source.close()
+            seconds.append(time.monotonic() - began)
+    cost = f"first child {seconds[0]:.2f} s (starts the fork server), further ones {min(seconds[1:]) * 1000:.0f} ms"
+    return [("isolation", f"works: {cost}"), ("limits", f"{limits.memory >> 20} MiB memory, {BUDGETS['standard'].seconds:.0f} s an experiment, "
+             f"{limits.threads} threads, {limits.processes} processes, {limits.log >> 20} MiB of output")]
