@@ -153,5 +153,6 @@ def isolation_trial() -> list[tuple[str, str]]:
                 source.close()
             seconds.append(time.monotonic() - began)
     cost = f"first child {seconds[0]:.2f} s (starts the fork server), further ones {min(seconds[1:]) * 1000:.0f} ms"
-    return [("isolation", f"works: {cost}"), ("limits", f"{limits.memory >> 20} MiB memory, {BUDGETS['standard'].seconds:.0f} s an experiment, "
-             f"{limits.threads} threads, {limits.processes} processes, {limits.log >> 20} MiB of output")]
+    bounds = (f"{limits.memory >> 20} MiB memory, {BUDGETS['standard'].seconds:.0f} s an experiment, {limits.threads} threads, "
+              f"{limits.processes} processes, {limits.log >> 20} MiB of output")
+    return [("isolation", f"works: {cost}"), ("limits", bounds)]
