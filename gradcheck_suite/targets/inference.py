@@ -9,11 +9,12 @@ from torch.nn.parameter import is_lazy
 
 from gradcheck_suite.core.errors import UsageError
 from gradcheck_suite.core.failures import message_of, shown
-from gradcheck_suite.probes.state import preserved
+from gradcheck_suite.targets.inputs import from_specs
+from gradcheck_suite.targets.models import in_eval_mode
 
 BATCH: Final = 4
 STEPS: Final = 8
-_SIDES: Final = (32, 64, 224)
+_SIDES: Final = (64, 32, 28, 224, 299)
 INSTEAD: Final = ("Write --input 4x3x32x32 (the shape of the whole batch), inputs=torch.randn(4, 3, 32, 32), or let the factory return "
                   '{"model": model, "inputs": inputs}.')
 
@@ -21,7 +22,7 @@ INSTEAD: Final = ("Write --input 4x3x32x32 (the shape of the whole batch), input
 def inferred(model: nn.Module, label: str) -> tuple[str, ...]:
     """The specs of inputs that the model accepts, guessed from its first layer of known shape.
 
-    The model runs under ``no_grad`` inside ``preserved``: it is left bit-identical.
+    The model runs in eval mode, without gradients.
 
     Raises:
         UsageError: there is no such layer, or the model refused every guess.
@@ -31,7 +32,7 @@ def inferred(model: nn.Module, label: str) -> tuple[str, ...]:
     if first is None:
         raise UsageError(f"{label} was given no inputs, and no layer of it tells their shape", instead=INSTEAD)
     for specs in guesses(first[1]):
-        with preserved(model), torch.no_grad():
+        with in_eval_mode(model):
             try:
                 model(*draw(specs))
             except (KeyboardInterrupt, GeneratorExit):
@@ -45,8 +46,6 @@ def inferred(model: nn.Module, label: str) -> tuple[str, ...]:
 
 def draw(specs: tuple[str, ...]) -> tuple[Any, ...]:
     """One draw of the guessed inputs, always the same."""
-    from gradcheck_suite.targets.inputs import from_specs
-
     return from_specs(specs, torch.Generator().manual_seed(0))[0]
 
 
@@ -63,7 +62,7 @@ def guesses(module: nn.Module) -> Iterator[tuple[str, ...]]:
         case nn.Conv1d() | nn.ConvTranspose1d():
             yield from ((f"{BATCH}x{module.in_channels}x{side}",) for side in _SIDES)
         case nn.Conv2d() | nn.ConvTranspose2d():
-            yield from ((f"{BATCH}x{module.in_channels}x{side}x{side}",) for side in (*_SIDES, 28))
+            yield from ((f"{BATCH}x{module.in_channels}x{side}x{side}",) for side in _SIDES)
         case nn.Conv3d() | nn.ConvTranspose3d():
             yield from ((f"2x{module.in_channels}x{side}x{side}x{side}",) for side in (8, 16, 32))
         case nn.Embedding() | nn.EmbeddingBag():

@@ -14,9 +14,10 @@ from types import ModuleType
 from typing import Any, Final
 
 from gradcheck_suite.core.errors import TargetError, UsageError
-from gradcheck_suite.core.failures import details_of, location_of, message_of
+from gradcheck_suite.core.failures import details_of, location_of, message_of, shown
 from gradcheck_suite.targets.grammar import Target
 
+MARKER: Final = "GRADCHECK_CHILD"
 _hidden: Final[dict[str, dict[str, ModuleType]]] = {}
 _active: list[str] = []
 
@@ -52,8 +53,18 @@ def told(what: str) -> Iterator[None]:
     except BaseException as error:
         place = location_of(error)
         ending = " (it asked Python to exit)" if isinstance(error, SystemExit) else ""
-        raise TargetError(f"{what}: {message_of(error)}{ending}", instead=f"Raised at {place}." if place else "",
-                          details=details_of(error)) from None
+        advice = " ".join([f"Raised at {place}." if place else "", _advice(error)]).strip()
+        raise TargetError(f"{what}: {message_of(error)}{ending}", instead=advice, details=details_of(error)) from None
+
+
+def _advice(error: BaseException) -> str:
+    """What to do about the failures that the way we call the user's code makes likely."""
+    name = getattr(error, "filename", None)
+    if isinstance(error, FileNotFoundError) and isinstance(name, str) and not os.path.isabs(name) and MARKER in os.environ:
+        return "The model runs in an empty scratch folder: build its paths from __file__, or write --isolation none."
+    if isinstance(error, TypeError) and "required positional argument" in shown(error):
+        return "A factory is called without arguments: give them defaults."
+    return ""
 
 
 def import_root(target: Target) -> str:

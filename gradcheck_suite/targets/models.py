@@ -1,10 +1,13 @@
 """The model that was built, made fit for probes: unwrapped, on a real device, its lazy parts materialised."""
 
+import contextlib
 import copy
+from collections.abc import Iterator
 from typing import Final
 
 import torch
 from torch import nn
+from torch.nn.parameter import UninitializedBuffer
 from torch.nn.parameter import is_lazy as _lazy_tensor
 
 from gradcheck_suite.core.errors import TargetError
@@ -40,19 +43,28 @@ def refuse_meta(model: nn.Module, label: str) -> None:
                               instead='Build the model on a real device, or call model.to_empty(device="cpu") and initialise it.')
 
 
-def materialise(model: nn.Module, batch: Batch, label: str) -> None:
-    """Run one forward pass in eval mode so that lazy parameters get their shapes; modes are restored."""
+@contextlib.contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients inside, each module's own mode afterwards: a pass that leaves statistics and state alone."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        with torch.no_grad(), told(f"{label} has lazy modules, and the forward pass that gives them their shapes failed"):
-            model(*batch.args, **batch.kwargs)
+        with torch.no_grad():
+            yield
     finally:
         for module, training in modes:
             module.training = training
 
 
+def materialise(model: nn.Module, batch: Batch, label: str) -> None:
+    """Run one forward pass so that lazy parameters get their shapes."""
+    with in_eval_mode(model), told(f"{label} has lazy modules, and the forward pass that gives them their shapes failed"):
+        model(*batch.args, **batch.kwargs)
+
+
 def copy_of_lazy(model: nn.Module) -> nn.Module:
     """A copy to materialise, so that the caller's own module stays lazy."""
+    lazy = {id(tensor): UninitializedBuffer(device=tensor.device, dtype=tensor.dtype)  # type: ignore[call-arg]
+            for tensor in model.buffers() if isinstance(tensor, UninitializedBuffer)}  # torch cannot copy these by itself
     with told("a module with lazy parts could not be copied"):
-        return copy.deepcopy(model)
+        return copy.deepcopy(model, lazy)

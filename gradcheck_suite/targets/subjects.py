@@ -83,18 +83,33 @@ def subject_of(value: Any, settings: Settings, name: str) -> Subject:
     if isinstance(value, nn.Module):
         instance = copy_of_lazy(value) if is_lazy(value) else value
         return Subject(label, Maker(lambda: instance, settings, label), fresh=False, instance=instance)
+    if isinstance(value, type) and issubclass(value, torch.autograd.Function):
+        return Subject(label, Maker(lambda: Applied(value), settings, label))
     if callable(value):
         return Subject(label, Maker(value, settings, label))
     if isinstance(value, Mapping | tuple):
         return Subject(label, Maker(lambda: value, settings, label), fresh=False, instance=setup_of(value, 0, label).model)
     raise UsageError(f"{label} is a {type(value).__name__}, which cannot be audited",
-                     allowed="a torch.nn.Module, a class of modules, a function that returns one, a Subject, or the text of a target")
+                     allowed="a torch.nn.Module, a class of modules, an autograd.Function, a function that returns a module, a Subject, "
+                             "or the text of a target")
 
 
 def _name_of(value: Any) -> str:
     if isinstance(value, nn.Module):
         return type(value).__name__
     return str(getattr(value, "__qualname__", type(value).__name__)).rpartition("<locals>.")[2]
+
+
+class Applied(nn.Module):
+    """A custom ``autograd.Function`` as a model without parameters."""
+
+    def __init__(self, function: type[torch.autograd.Function]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """``Function.apply``."""
+        return self.function.apply(*args, **kwargs)  # type: ignore[no-untyped-call]
 
 
 class Maker:
