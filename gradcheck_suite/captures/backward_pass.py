@@ -51,6 +51,7 @@ class BackwardPass:
         input_gradient_nonfinite: count.
         given_nonfinite: count among the inputs, parameters and buffers before the pass.
         epsilon: distance from 1 to the next number in the parameters' widest dtype.
+        alpha: bound on the false-alarm rate of a statement about this pass.
         producer: of the first value that is not finite, where a result or gradient is not finite.
     """
 
@@ -78,6 +79,7 @@ class BackwardPass:
     input_gradient_nonfinite: int
     given_nonfinite: int
     epsilon: float
+    alpha: float
     producer: Producer | None = None
 
 

@@ -40,6 +40,7 @@ class GradientNormDraws:
         output_size: floating output entries per sample.
         batch: number of samples.
         epsilon: distance from 1 to the next number in the parameters' dtype.
+        alpha: bound on the false-alarm rate of a statement about these draws.
     """
 
     paths: tuple[str, ...]
@@ -68,6 +69,7 @@ class GradientNormDraws:
     output_size: int
     batch: int
     epsilon: float
+    alpha: float
 
     @property
     def draws(self) -> int:
@@ -78,3 +80,12 @@ class GradientNormDraws:
     def dead(self) -> int:
         """Number of draws whose gradient is exactly zero although the cotangent is not."""
         return int(np.isneginf(self.ratio).sum())
+
+    @property
+    def kurtosis(self) -> np.ndarray:
+        """Excess kurtosis of each weight about zero over all draws (W): 0 for Gaussian, -1.2 for uniform entries; NaN for constants."""
+        mean = self.weight_mean.mean(0)
+        square, fourth = self.weight_square.mean(0), self.weight_fourth.mean(0)
+        variance = square - mean**2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(variance > 1e-12 * square, fourth / square**2 - 3, np.nan)

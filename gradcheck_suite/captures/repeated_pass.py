@@ -15,6 +15,7 @@ class RepeatedPass:
         entries: number of entries (T), int64.
         bits: number of bits that differ (T), int64.
         relative: largest |difference| of an entry over the root mean square of the tensor (T); 0 where the bits agree.
+        epsilon: distance from 1 to the next number in each tensor's format (T).
         training: mode of the model.
     """
 
@@ -23,4 +24,5 @@ class RepeatedPass:
     entries: np.ndarray
     bits: np.ndarray
     relative: np.ndarray
+    epsilon: np.ndarray
     training: bool

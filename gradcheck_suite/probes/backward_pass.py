@@ -51,7 +51,7 @@ def backward_pass(subject: Subject, budget: Budget, seed: int) -> BackwardPass:
             producer = first_producer(setup, batch, seed) if sick else None
         return BackwardPass(
             **facts, objective=value.item(), input_gradient_rms=inputs[0], input_gradient_nonfinite=inputs[3],
-            given_nonfinite=given, epsilon=_epsilon(model), producer=producer,
+            given_nonfinite=given, epsilon=_epsilon(model), alpha=budget.alpha, producer=producer,
         )
 
 

@@ -35,7 +35,7 @@ def gradient_norm_draws(subject: Subject, budget: Budget, seed: int) -> Gradient
         rows.append(_Draw.measure(realise(subject, case), case))
         if rows[-1].key() != rows[0].key():
             raise NotApplicable("the layers that run change from one draw to the next")
-    return _gather(rows)
+    return _gather(rows, budget.alpha)
 
 
 @dataclass(slots=True)
@@ -140,7 +140,7 @@ def _norms(values: Any, samples: int) -> tuple[float, float]:
     return first, whole
 
 
-def _gather(rows: list[_Draw]) -> GradientNormDraws:
+def _gather(rows: list[_Draw], alpha: float) -> GradientNormDraws:
     one = rows[0]
     u, x, y, g = (np.array([getattr(row, name) for row in rows]) for name in ("cotangent", "input_norm", "output_norm", "input_gradient"))
     forward = np.array([row.forward for row in rows]).reshape(len(rows), len(one.calls), 2)
@@ -164,5 +164,5 @@ def _gather(rows: list[_Draw]) -> GradientNormDraws:
             biases=tuple(name for name, _ in one.biases), bias_entries=frozen([size for _, size in one.biases], "<i8"),
             bias_mean=frozen(bias[:, :, 0]), bias_square=frozen(bias[:, :, 1]),
             concentration=frozen([row.concentration for row in rows]), input_size=one.sizes[0], output_size=one.sizes[1],
-            batch=one.sizes[2], epsilon=one.epsilon,
+            batch=one.sizes[2], epsilon=one.epsilon, alpha=alpha,
         )

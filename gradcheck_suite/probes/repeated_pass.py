@@ -30,7 +30,7 @@ def repeated_pass(subject: Subject, budget: Budget, seed: int) -> RepeatedPass:
         names=tuple(name for name, _, _ in first), roles=tuple(role for _, role, _ in first),
         entries=frozen([value.numel() for _, _, value in first], "<i8"),
         bits=frozen([bits for bits, _ in differences], "<i8"), relative=frozen([size for _, size in differences]),
-        training=setup.model.training,
+        epsilon=frozen([torch.finfo(value.dtype).eps for _, _, value in first]), training=setup.model.training,
     )
 
 

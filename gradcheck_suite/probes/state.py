@@ -1,5 +1,6 @@
 """State guard: a probe may do to a model what it likes inside ``preserved``; afterwards every bit is as before."""
 
+import functools
 import random
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
@@ -12,7 +13,8 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 _CONTAINERS = (dict, OrderedDict, list, set, deque)
-_Undo = Callable[[], None]
+_GENERATORS = (torch.Generator, random.Random, np.random.Generator, np.random.RandomState)
+_Undo = Callable[[], Any]
 
 
 @contextmanager
@@ -20,7 +22,8 @@ def preserved(model: nn.Module) -> Iterator[None]:
     """Restore the model and the process-wide state on the way out, also after an exception.
 
     Covered, bit for bit: values, storage, dtype, ``.grad`` and ``requires_grad`` of parameters, buffers and tensors kept as plain
-    attributes; each module's attributes (so its mode, hooks, registries, counters), containers among them one level deep;
+    attributes; each module's attributes (so its mode, hooks, registries, counters), containers among them one level deep, generators among
+    them with their states;
     the generators of torch (CPU and initialised CUDA devices), ``random`` and ``numpy.random``; the default dtype; the
     grad mode. Values are written back without touching version counters, so graphs that the caller holds stay usable.
     Not covered: lazy parameters that the block materialises, and state that lives outside the module tree.
@@ -79,9 +82,12 @@ def _same_memory(tensor: torch.Tensor, alias: torch.Tensor) -> bool:
 def _keep_module(module: nn.Module) -> _Undo:
     attributes: dict[str, Any] = dict(vars(module))
     contents = {name: value.copy() for name, value in attributes.items() if type(value) in _CONTAINERS}
+    generators = [_keep_generator(value) for value in attributes.values() if isinstance(value, _GENERATORS)]
     training = module.training
 
     def restore() -> None:
+        for step in generators:
+            step()
         module.training = training
         vars(module).clear()
         vars(module).update(attributes)
@@ -91,6 +97,18 @@ def _keep_module(module: nn.Module) -> _Undo:
             container.extend(content) if isinstance(container, list | deque) else container.update(content)
 
     return restore
+
+
+def _keep_generator(generator: Any) -> _Undo:
+    """A generator of the module's own: torch's, Python's or numpy's."""
+    if isinstance(generator, torch.Generator):
+        return functools.partial(generator.set_state, generator.get_state())
+    if isinstance(generator, random.Random):
+        return functools.partial(generator.setstate, generator.getstate())
+    bits = generator.bit_generator if isinstance(generator, np.random.Generator) else None
+    if bits is None:
+        return functools.partial(generator.set_state, generator.get_state())
+    return functools.partial(setattr, bits, "state", bits.state)
 
 
 def _keep_process() -> _Undo:

@@ -17,12 +17,18 @@ class Counting(nn.Module):
         super().__init__()
         self.linear = nn.Linear(3, 3)
         self.norm = nn.BatchNorm1d(3)
+        self.own = [torch.Generator(), random.Random(3), np.random.default_rng(4), np.random.RandomState(5)]
+        self.torch_own, self.python_own, self.numpy_own, self.legacy_own = self.own
         self.calls, self.cache, self.loose = 0, {"first": 1}, torch.tensor([0.0, -0.0, float("nan")])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.calls += 1
         self.cache[str(self.calls)] = self.calls
         self.loose += 1
+        torch.rand(1, generator=self.torch_own)
+        self.python_own.random()
+        self.numpy_own.random()
+        self.legacy_own.rand()
         random.random()
         np.random.rand()
         return self.norm(self.linear(x)) + torch.rand(3)
@@ -39,8 +45,10 @@ def fingerprint(model: Counting) -> list[object]:
     modes = [m.training for m in model.modules()]
     hooks = [len(m._forward_hooks) for m in model.modules()]
     process = [bits(torch.get_rng_state()), random.getstate(), np.random.get_state()[1].tobytes(), torch.get_default_dtype()]
+    own = [bits(model.torch_own.get_state()), model.python_own.getstate(), str(model.numpy_own.bit_generator.state),
+           model.legacy_own.get_state()[1].tobytes(), model.legacy_own.get_state()[2]]
     values = [(bits(t), t.data_ptr()) for t in tensors]
-    return [values, grads, flags, modes, hooks, model.calls, dict(model.cache), process]
+    return [values, grads, flags, modes, hooks, model.calls, dict(model.cache), process, own]
 
 
 def disturb(model: Counting) -> None:
