@@ -68,6 +68,7 @@ class Control:
         reference: the same mathematics in a form that central differences can follow, where ``build`` is not (its draws
             cannot be replayed, its precision is narrow, its values are chaotic).
         tolerance: relative agreement that central differences reach.
+        float64: whether it is float64 throughout.
     """
 
     id: str
@@ -76,6 +77,7 @@ class Control:
     kind: Literal["smooth", "kink", "declared"] = "smooth"
     reference: Build | None = None
     tolerance: float = 1e-6
+    float64: bool = True
 
 
 class Expression(nn.Module):

@@ -210,13 +210,17 @@ CONTROLS = (
         "a region that is always float32",
         lambda: express(island, torch.randn(4, 3), a=nn.Linear(3, 4), b=nn.Linear(4, 2)),
         reference=lambda: express(lambda m, x: m.b(torch.softmax(m.a(x), -1)), torch.randn(4, 3), a=nn.Linear(3, 4), b=nn.Linear(4, 2)),
+        float64=False,
     ),
-    _number("float32", "a float32 model", lambda: two_layers(torch.float32), reference=lambda: two_layers(torch.float64)),
+    _number(
+        "float32", "a float32 model", lambda: two_layers(torch.float32), reference=lambda: two_layers(torch.float64), float64=False
+    ),
     _number(
         "autocast",
         "float32 with a bfloat16 region",
         lambda: express(narrow_region, torch.randn(4, 3), a=nn.Linear(3, 4), b=nn.Linear(4, 2), dtype=torch.float32),
         reference=lambda: express(narrow_region, torch.randn(4, 3), a=nn.Linear(3, 4), b=nn.Linear(4, 2)),
+        float64=False,
     ),
     _declared("straight-through", "rounding", lambda: declared(Wrapped(Straight.apply), "straight-through estimator", "Straight")),
     _declared(
