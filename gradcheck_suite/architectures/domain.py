@@ -80,8 +80,8 @@ class Domain:
         values: regimes of the input's values.
         dtype: ``float64`` or ``float32``.
         defects: one of them is planted, where there are any.
-        input_kinds: forms of the input, by default those that suit the kinds: ``features``, ``sequence`` (time, features), ``signal`` (channels, length),
-            ``image`` (channels, height, width), ``tokens`` (time).
+        input_kinds: forms of the input: ``features``, ``sequence`` (time, features), ``signal`` (channels, length),
+            ``image`` (channels, height, width), ``tokens`` (time); by default those that suit the kinds.
         training: train or eval mode; ``None``: both.
     """
 
