@@ -42,8 +42,8 @@ def finding_text(finding: Finding, *, details: bool = True) -> str:
 
     ``details`` adds the traceback or log tail of an error.
     """
-    head = f"{finding.verdict.upper()} {finding.family}/{finding.property} ({finding.level}) in {visible(shortened(finding.subject))}"
-    lines = [head, *(f"  {label:<10} {visible(shortened(text))}" for label, text in facts(finding) if text)]
+    head = f"{finding.verdict.upper()} {finding.family}/{finding.property} ({finding.level}) in {shortened(finding.subject)}"
+    lines = [visible(head), *(f"  {label:<10} {visible(shortened(text))}" for label, text in facts(finding) if text)]
     if details and finding.details:
         lines += ["  details", *(f"    {line}" for line in visible(shortened(finding.details, 8000).rstrip(), keep="\n\t").split("\n"))]
     return "\n".join(lines)
@@ -67,7 +67,7 @@ def facts(finding: Finding) -> tuple[tuple[str, str], ...]:
         ("place", place_text(finding)),
         ("seen", " ".join(dict.fromkeys(part for part in (note, own_message(finding), finding.reason) if part))),
         ("ruled out", ", ".join(dict.fromkeys((*finding.ruled_out, *(evidence.ruled_out if evidence is not None else ()))))),
-        ("remedies", "; ".join(f"{'helps: ' if r.helps else ''}{r.remedy}: {r.verdict}, {r.value:.4g} ± {r.error:.2g}"
+        ("remedies", "; ".join(f"{r.remedy} {'helps' if r.helps else 'does not help'} ({r.verdict}, {r.value:.4g} ± {r.error:.2g})"
                                for r in finding.remedies)),
         ("next", finding.reproduce),
     )

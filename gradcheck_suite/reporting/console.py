@@ -1,7 +1,6 @@
 """The terminal: progress while a run goes, a summary when it ends. Every name of the user's is literal text, never markup."""
 
 import io
-import os
 import sys
 from collections import Counter
 from typing import IO, TYPE_CHECKING, Final
@@ -30,9 +29,9 @@ def render(report: Report, file: IO[str] | None = None) -> None:
     console = _console(file)
     told = [finding for finding in report.findings if finding.verdict in _TOLD]
     for finding in told[:MOST_FINDINGS]:
-        console.print(finding_lines(finding))
+        _show(console, finding)
     if len(told) > MOST_FINDINGS:
-        console.print(_text(f"and {len(told) - MOST_FINDINGS:,} more findings in the report\n"))
+        console.print(_text(f"and {len(told) - MOST_FINDINGS:,} more findings in the report"))
     for note in report.run.notes[:MOST_NOTES]:
         console.print(_text(f"note: {shortened(note)}", "dim"))
     if report.findings:
@@ -41,16 +40,26 @@ def render(report: Report, file: IO[str] | None = None) -> None:
     console.print(_text(str(line), _STYLES.get(line.verdict, "bold") if line.verdict else "bold"))
 
 
-def finding_lines(finding: Finding) -> "Text":
-    """One finding as styled text, in the words of ``core.text``."""
-    text = _text(finding.verdict.upper(), _style(finding))
-    text.append(visible(f" {finding.family}/{finding.property} ({finding.level}) in {shortened(finding.subject)}"), "bold")
-    for label, words in facts(finding):
-        if words:
-            text.append(f"\n  {label:<10} ", "dim").append(visible(shortened(words)))
-    for line in shortened(finding.details, 8000).splitlines()[-_DETAIL_LINES:]:
-        text.append(f"\n    {visible(line, keep=chr(9))}", "dim")
-    return text.append("\n")
+def _show(console: "Console", finding: Finding) -> None:
+    """One finding, in the words of ``core.text``: on a terminal wrapped beside its labels, else one line a fact."""
+    from rich.table import Table
+
+    title = f" {finding.family}/{finding.property} ({finding.level}) in {shortened(finding.subject)}"
+    console.print(_text(finding.verdict.upper(), _style(finding)).append_text(_text(title, "bold")))
+    known = [(label, shortened(words)) for label, words in facts(finding) if words]
+    if console.is_terminal:
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(width=12, no_wrap=True)
+        grid.add_column(overflow="fold")
+        for label, words in known:
+            grid.add_row(_text(f"  {label}", "dim"), _text(words))
+        console.print(grid)
+    else:
+        for label, words in known:
+            console.print(_text(f"  {label:<10} {words}"))
+    for line in shortened(finding.details, 8000).rstrip().splitlines()[-_DETAIL_LINES:]:
+        console.print(_text(f"    {line.expandtabs(4)}", "dim"))
+    console.print()
 
 
 class ProgressConsumer:
@@ -58,14 +67,20 @@ class ProgressConsumer:
 
     def __init__(self, file: IO[str] | None = None, *, quiet: bool = False) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.table import Column
 
         console = _console(file)
         seen = console.file.isatty() and console.is_terminal  # is_terminal alone is also true of a log with FORCE_COLOR
         self._counts: Counter[Verdict] = Counter()
+        def fixed() -> Column:
+            return Column(no_wrap=True)
+
+        free = Column(no_wrap=True, overflow="ellipsis", ratio=1)  # the name gives way, never a count
         self._progress = Progress(
-            SpinnerColumn(), BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("{task.fields[counts]}", markup=False),
-            TextColumn("{task.description}", markup=False), TimeElapsedColumn(), console=console, transient=True,
-            disable=quiet or not seen)
+            SpinnerColumn(), BarColumn(bar_width=16), MofNCompleteColumn(table_column=fixed()), TimeElapsedColumn(table_column=fixed()),
+            TextColumn("{task.fields[counts]}", markup=False, table_column=fixed()),
+            TextColumn("{task.description}", markup=False, table_column=free),
+            console=console, transient=True, expand=True, disable=quiet or not seen)
         self._task = self._progress.add_task("", total=None, counts="", start=False)
 
     def handle(self, event: Event) -> None:
@@ -105,17 +120,14 @@ def _console(file: IO[str] | None) -> "Console":
     stream = sys.stdout if file is None else file
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")  # a terminal that knows no "±" must not cost the verdict
-    # piped output keeps its lines whole: another program reads them
-    console = Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = 120
-    return console
+    piped = not Console(file=stream).is_terminal
+    return Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=piped)  # programs read whole lines
 
 
 def _text(words: str, style: str = "") -> "Text":
     from rich.text import Text
 
-    return Text(visible(words, keep="\n"), style=style)
+    return Text().append(visible(words), style)
 
 
 def _style(finding: Finding) -> str:

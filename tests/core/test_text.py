@@ -58,7 +58,7 @@ def test_an_error_shows_its_traceback_unless_told_not_to():
 
 
 def test_remedies_are_told_with_their_effect():
-    assert "helps: he-initialization: holds, -0.008 ± 0.039" in dict(facts(samples.vanishing()))["remedies"]
+    assert "he-initialization helps (holds, -0.008 ± 0.039)" in dict(facts(samples.vanishing()))["remedies"]
 
 
 def test_the_message_adds_only_what_is_not_said_elsewhere():

@@ -1,0 +1,53 @@
+"""GitHub annotations: one line each, unescaped by the runner's rules to what was meant, and no command of the user's."""
+
+import re
+
+from gradcheck_suite.core.text import finding_text
+from gradcheck_suite.reporting.github import MOST, render, write
+from tests.reporting import samples
+
+COMMAND = re.compile(r"::(error|warning|notice)(?: ((?:[a-z]+=[^,:\n]*,?)+))?::(.*)")
+
+
+def unescaped(text: str) -> str:
+    """As the runner does it (actions/runner, ActionCommand.cs)."""
+    for escape, character in (("%0D", "\r"), ("%0A", "\n"), ("%3A", ":"), ("%2C", ","), ("%25", "%")):
+        text = text.replace(escape, character)
+    return text
+
+
+def commands(report):
+    return [COMMAND.fullmatch(line) for line in render(report).splitlines()]
+
+
+def test_each_line_is_one_command():
+    found = commands(samples.mixed_report())
+    assert all(found)
+    assert [match[1] for match in found] == ["error", "error", "error", "warning", "warning", "notice"]
+
+
+def test_an_annotation_is_at_its_source_and_says_what_the_text_says():
+    first = commands(samples.report_of([samples.wrong_backward()]))[0]
+    assert first[2] == "file=demo/ops.py,line=41,title=backprop-agreement violated at layer3.0.act"
+    assert unescaped(first[3]) == finding_text(samples.wrong_backward())
+
+
+def test_hostile_names_start_no_command_of_their_own():
+    found = commands(samples.hostile_report())
+    assert all(found)
+    properties = [dict(part.split("=", 1) for part in match[2].split(",")) for match in found if match[2]]
+    assert {name for entry in properties for name in entry} <= {"file", "line", "title"}
+
+
+def test_no_more_than_github_shows():
+    found = commands(samples.large_report(500))
+    assert [match[1] for match in found].count("error") == MOST
+    assert unescaped(found[MOST][3]) == "490 more findings of level error are in the report"
+
+
+def test_a_healthy_run_is_one_notice():
+    assert render(samples.healthy_report()) == "::notice title=gradcheck::No requirement is violated: 8 statements hold in resnet."
+
+
+def test_written(tmp_path):
+    assert write(samples.healthy_report(), tmp_path / "x.txt").read_text(encoding="utf-8").endswith("resnet.\n")
