@@ -1,0 +1,171 @@
+"""What a short training on one fixed batch reached, against yardsticks that come from the subject's own loss."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradcheck_suite.captures.unit_activity import LayerActivity
+
+# The convention of a set-up that learnt nothing where more than three initialisations are too dear: less than a twentieth of the
+# best constant's loss explained.
+BEATEN = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One training: the subject's own, or one with a single thing changed.
+
+    Attributes:
+        change: what was changed, ``""`` for the subject's own set-up.
+        factor: by which the learning rate was multiplied, 1 elsewhere.
+        losses: (S,) loss before each step and after the last, in units of the loss; it ends with the first value that is not
+            finite.
+        constant: loss of the best constant output, in the same units; NaN where none could be found.
+        constant_error: what a second search from there still gained.
+        error: the exception that ended the training, ``""`` for none.
+    """
+
+    change: str
+    losses: np.ndarray
+    constant: float
+    constant_error: float
+    factor: float = 1.0
+    error: str = ""
+
+    @property
+    def finite(self) -> bool:
+        """Whether all losses are finite and nothing was raised."""
+        return bool(np.isfinite(self.losses).all()) and not self.error and self.losses.size > 0
+
+    @property
+    def reached(self) -> float:
+        """Mean loss over the last tenth of the steps; infinite where the training broke off."""
+        return float(self.losses[-max(1, self.losses.size // 10):].mean()) if self.finite else math.inf
+
+    @property
+    def gain(self) -> float:
+        """(constant - reached) / |constant|: 0 is no better than the best constant output, 1 is a loss of zero."""
+        if not math.isfinite(self.constant) or self.constant == 0.0:
+            return math.nan
+        return (self.constant - self.reached) / abs(self.constant) if self.finite else -math.inf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """The least loss that free outputs can have, with and without the functions that end the model.
+
+    Attributes:
+        functions: the elementwise functions and softmaxes at the end of the model, innermost first.
+        module: path of the module that applies the innermost of them, where one does.
+        inside: least loss found with outputs inside the range of all of them.
+        outside: least loss found with some of the innermost ones, or all, left out, the loss being bounded below there.
+        dropped: how many of them, innermost first, ``outside`` leaves out.
+    """
+
+    functions: tuple[str, ...]
+    module: str | None
+    inside: float
+    outside: float
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breakdown:
+    """Where a training stopped being finite.
+
+    Attributes:
+        step: after how many steps.
+        parameters: whether the parameters themselves were not finite before the forward pass, so that a step did it.
+        operation: the first operation that made a value that is not finite of finite ones, ``""`` where none was found.
+        phase: ``forward``, ``backward`` or ``""``.
+        module: path of the module it ran in, where known.
+        source: ``file:line`` of the user's code, where known.
+        largest: largest magnitude among its inputs.
+        smallest: least value among its inputs.
+    """
+
+    step: int
+    parameters: bool
+    operation: str = ""
+    phase: str = ""
+    module: str | None = None
+    source: str | None = None
+    largest: float = math.nan
+    smallest: float = math.nan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """The short training and what it is compared with.
+
+    Attributes:
+        attempts: the subject's own set-up, one per initialisation; one where its first gain leaves no doubt, a third where
+            two disagree.
+        trials: the same with one thing changed, run only where the subject's own set-up explains less than half.
+        steps: steps of one attempt.
+        intended: steps that the owner means to train, 0 where unknown.
+        samples: number of samples in the batch, 0 where the outputs have no common leading axis.
+        reach: what the last activation leaves within reach, where there is one.
+        direct: share of the initial loss that no output can change, where the loss depends on the parameters directly
+            (a penalty on weights), else 0.
+        unbounded: whether a constant output drives the loss below every bound that was tried.
+        breakdown: where the first attempt stopped being finite.
+        activity: units of the first attempt's model after its last step.
+        optimizer: class name of the optimiser.
+        learning_rate: of its first group, NaN where it has none.
+    """
+
+    attempts: tuple[Attempt, ...]
+    trials: tuple[Attempt, ...]
+    steps: int
+    intended: int
+    samples: int
+    reach: Reach | None
+    direct: float
+    unbounded: bool
+    breakdown: Breakdown | None
+    activity: tuple[LayerActivity, ...]
+    optimizer: str
+    learning_rate: float
+
+    @property
+    def own(self) -> Attempt:
+        """The first attempt of the subject's own set-up."""
+        return self.attempts[0]
+
+    @property
+    def gain(self) -> float:
+        """Median gain over the attempts (see ``Attempt.gain``)."""
+        return float(np.median([attempt.gain for attempt in self.attempts]))
+
+    @property
+    def explains(self) -> bool:
+        """Whether the subject explains more than half of the best constant's loss: there is no failure to explain."""
+        return self.gain > 0.5
+
+    @property
+    def outlook(self) -> float:
+        """Median gain after the owner's number of steps, if the loss went on falling along the tangent of its last third.
+
+        A loss that falls ever more slowly ends above its tangent: more than this is not in sight. NaN where the owner's budget is
+        not longer than the probe, or a training broke off.
+        """
+        if self.intended <= self.steps or not all(attempt.finite for attempt in self.attempts):
+            return math.nan
+        gains = []
+        for attempt in self.attempts:
+            tail = attempt.losses[-max(2, attempt.losses.size // 3):]
+            slope = min(0.0, float(np.polyfit(np.arange(tail.size), tail, 1)[0]))
+            expected = attempt.reached + slope * (self.intended - self.steps)
+            gains.append((attempt.constant - expected) / abs(attempt.constant) if attempt.constant else math.nan)
+        return float(np.median(gains))
+
+    @property
+    def failing(self) -> bool:
+        """Whether the set-up learns nothing: it breaks off, or does not beat the best constant output and is not about to."""
+        return not self.own.finite or (self.gain < BEATEN and not self.outlook >= BEATEN)
+
+    def trial(self, change: str) -> tuple[Attempt, ...]:
+        """The trials of one kind of change."""
+        return tuple(trial for trial in self.trials if trial.change == change)

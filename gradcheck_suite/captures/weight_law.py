@@ -1,0 +1,66 @@
+"""The variance of every weight against the variances that known initialisations give."""
+
+import math
+from dataclasses import dataclass
+
+LAWS = {
+    "He (fan-in)": lambda fan_in, fan_out: 2.0 / fan_in,
+    "He (fan-out)": lambda fan_in, fan_out: 2.0 / fan_out,
+    "Glorot": lambda fan_in, fan_out: 2.0 / (fan_in + fan_out),
+    "LeCun": lambda fan_in, fan_out: 1.0 / fan_in,
+    "torch's default": lambda fan_in, fan_out: 1.0 / (3.0 * fan_in),
+    "orthogonal": lambda fan_in, fan_out: 1.0 / max(fan_in, fan_out),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightSample:
+    """One weight at initialisation.
+
+    Attributes:
+        module: path of the module that owns it.
+        name: within that module.
+        kind: class name of the module.
+        size: number of entries.
+        fan_in: inputs summed by one output.
+        fan_out: outputs fed by one input.
+        mean_square: mean of the squared entries.
+        kurtosis: mean fourth power over the squared mean square (3 for a normal, 1.8 for a uniform law).
+        last: whether no other weight of the model ran after it.
+    """
+
+    module: str
+    name: str
+    kind: str
+    size: int
+    fan_in: int
+    fan_out: int
+    mean_square: float
+    kurtosis: float
+    last: bool
+
+    def deviation(self, law: str) -> float:
+        """Natural logarithm of the mean square over the law's variance."""
+        return math.log(self.mean_square / LAWS[law](self.fan_in, self.fan_out)) if self.mean_square > 0 else -math.inf
+
+    @property
+    def nearest(self) -> str:
+        """The known law with the nearest variance."""
+        return min(LAWS, key=lambda law: abs(self.deviation(law)))
+
+    def half_width(self, z: float) -> float:
+        """Half-width of the confidence interval of ``deviation``: z sqrt((kurtosis - 1) / size), the delta method on the variance."""
+        return z * math.sqrt(max(self.kurtosis - 1.0, 0.0) / self.size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightLaw:
+    """Every weight with at least two axes that ran, in order of execution.
+
+    Attributes:
+        weights: one sample per weight.
+        alpha: bound on the false-alarm rate of one statement about all of them.
+    """
+
+    weights: tuple[WeightSample, ...]
+    alpha: float

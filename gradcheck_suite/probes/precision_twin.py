@@ -1,0 +1,91 @@
+"""Precision twin: the same weights and batch in float64, made under float64 as the default dtype."""
+
+import math
+from dataclasses import replace
+
+import torch
+
+from gradcheck_suite.captures.precision_twin import PrecisionTwin
+from gradcheck_suite.core.budget import Budget
+from gradcheck_suite.core.errors import NotApplicable, SubjectError
+from gradcheck_suite.probes.execution import realise
+from gradcheck_suite.probes.experiment import Experiment, is_finite
+from gradcheck_suite.probes.nested import mapped
+from gradcheck_suite.probes.state import preserved
+from gradcheck_suite.subject import Batch, Setup, Subject
+
+Gradients = dict[str, torch.Tensor]
+
+
+def precision_twin(subject: Subject, budget: Budget, seed: int) -> PrecisionTwin:
+    """Both gradients (see ``captures.precision_twin.PrecisionTwin``).
+
+    Raises:
+        NotApplicable: the model computes in float64 already, has nothing to train, or does not run in float64.
+        SubjectError: the subject failed.
+    """
+    setup = realise(subject, seed)
+    dtypes = {p.dtype for p in setup.model.parameters() if p.requires_grad}
+    if len(dtypes) != 1:
+        raise NotApplicable("the model has no trainable parameter" if not dtypes else "the parameters have several dtypes")
+    (dtype,) = dtypes
+    if dtype == torch.float64 or dtype.is_complex:
+        raise NotApplicable(f"the parameters are {str(dtype).removeprefix('torch.')} already")
+    with preserved(setup.model), torch.enable_grad():
+        loss, own = _gradients(setup, seed)
+        evaluation = setup.model.training and not _equal(own, _gradients(setup, seed, 1)[1])
+        if evaluation:
+            setup.model.eval()
+            loss, own = _gradients(setup, seed)
+        noise = _difference(own, _gradients(setup, seed)[1])
+    twin_loss, twin = _twin(subject, seed, evaluation)
+    parts = {name: float((own[name].double() - twin[name]).norm()) for name in own if name in twin}
+    return PrecisionTwin(
+        dtype=str(dtype).removeprefix("torch."), eps=torch.finfo(dtype).eps, difference=_difference(own, twin),
+        finite=is_finite(*own.values()) and math.isfinite(loss), twin_finite=is_finite(*twin.values()) and math.isfinite(twin_loss),
+        loss=loss, twin_loss=twin_loss, parameter=max(parts, key=lambda name: parts[name], default=""),
+        noise=noise if math.isfinite(noise) else 0.0, evaluation=evaluation,
+    )
+
+
+def _twin(subject: Subject, seed: int, evaluation: bool) -> tuple[float, Gradients]:
+    setup = realise(subject, seed)
+    with preserved(setup.model), torch.enable_grad():
+        torch.set_default_dtype(torch.float64)
+        setup.model.double()
+        if evaluation:
+            setup.model.eval()
+        batch = setup.batch
+        kwargs = {name: mapped(value, _double) for name, value in batch.kwargs.items()}
+        wide = Batch(tuple(mapped(value, _double) for value in batch.args), kwargs, mapped(batch.targets, _double))
+        try:
+            loss, gradients = _gradients(replace(setup, batch=wide), seed)
+        except SubjectError as failure:
+            raise NotApplicable(f"the model does not run in float64: {str(failure)[:120]}") from None
+    if any(gradient.dtype != torch.float64 for gradient in gradients.values()):
+        raise NotApplicable("the gradients of the float64 twin are not float64")
+    return loss, gradients
+
+
+def _gradients(setup: Setup, seed: int, draw: int = 0) -> tuple[float, Gradients]:
+    """Loss and gradients; ``draw`` seeds the generators that dropout draws from."""
+    torch.manual_seed(draw)
+    loss = Experiment(replace(setup, optimizer=None), seed).gradients()
+    found = {name: p.grad.detach().clone() for name, p in setup.model.named_parameters() if p.grad is not None}
+    return float(loss), {name: gradient.to_dense() if gradient.layout != torch.strided else gradient for name, gradient in found.items()}
+
+
+def _difference(own: Gradients, other: Gradients) -> float:
+    names = [name for name in own if name in other]
+    error = math.sqrt(sum(float((own[name].double() - other[name].double()).square().sum()) for name in names))
+    size = math.sqrt(sum(float(other[name].double().square().sum()) for name in names))
+    return error / size if size > 0 and math.isfinite(size) else math.nan
+
+
+def _equal(first: Gradients, second: Gradients) -> bool:
+    difference = _difference(first, second)
+    return not difference > 0.0
+
+
+def _double(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor

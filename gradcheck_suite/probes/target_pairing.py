@@ -1,0 +1,95 @@
+"""Target pairing: the loss of random outputs when the targets change places."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from gradcheck_suite.captures.codec import frozen
+from gradcheck_suite.captures.target_pairing import TargetPairing
+from gradcheck_suite.core.budget import Budget
+from gradcheck_suite.core.seeds import derive
+from gradcheck_suite.probes.execution import failures, realise, tensors
+from gradcheck_suite.probes.experiment import Experiment, require_loss
+from gradcheck_suite.probes.nested import mapped, replaced
+from gradcheck_suite.probes.state import preserved
+from gradcheck_suite.probes.training.yardsticks import Outputs
+from gradcheck_suite.subject import Subject
+
+Tensor = torch.Tensor
+PERMUTATIONS = 3
+
+
+def target_pairing(subject: Subject, budget: Budget, seed: int) -> TargetPairing:
+    """The loss against permutations (see ``captures.target_pairing.TargetPairing``).
+
+    Raises:
+        NotApplicable: the subject has no loss.
+        SubjectError: the subject failed.
+    """
+    setup = realise(subject, seed)
+    require_loss(setup)
+    with preserved(setup.model), torch.enable_grad():
+        outputs = Outputs(Experiment(setup, seed))
+    targets = tensors(setup.batch.targets)
+    samples = outputs.samples if any(t.dim() and t.shape[0] == outputs.samples for t in targets) else 0
+    generator = torch.Generator().manual_seed(derive(seed, "outputs"))
+    drawn = [_drawn(value, index, outputs, targets, generator) for index, value in enumerate(outputs.values)]
+    orders = [torch.randperm(samples, generator=generator) for _ in range(PERMUTATIONS)] if samples > 1 else []
+
+    def loss(change: Callable[[Tensor], Tensor]) -> float:
+        assert setup.loss is not None
+        with failures("loss"), torch.no_grad():
+            return float(setup.loss(replaced(outputs.nested, drawn), mapped(setup.batch.targets, change)))
+
+    reference = loss(lambda tensor: tensor)
+    permuted = [loss(partial(_reordered, order)) for order in orders]
+    given = tensors((setup.batch.args, dict(setup.batch.kwargs)))
+    return TargetPairing(
+        samples=samples, loss=reference, permuted=frozen(permuted), altered=loss(_altered) if orders else math.nan,
+        eps=max((torch.finfo(value.dtype).eps for value in drawn), default=torch.finfo(torch.float32).eps),
+        output_shape=tuple(drawn[0].shape) if drawn else (), target_shape=tuple(targets[0].shape) if targets else (),
+        targets_equal=samples > 1 and _equal(targets, samples), inputs_equal=outputs.samples > 1 and _equal(given, outputs.samples),
+        has_targets=bool(targets), target_mean=_mean(targets), target_scale=_scale(targets), input_scale=_scale(given),
+    )
+
+
+def _drawn(value: Tensor, index: int, outputs: Outputs, targets: list[Tensor], generator: torch.Generator) -> Tensor:
+    """Random outputs in the range of the model's last activation, else with the targets' mean and spread where they are numbers."""
+    tail = outputs.tails[index]
+    draw = torch.randn(tail.shape if tail is not None else value.shape, generator=generator, dtype=torch.float64)
+    if tail is not None:
+        return tail.apply(draw.to(value.device, value.dtype)).detach()
+    numbers = [t for t in targets if t.is_floating_point() and t.numel() > 1]
+    if len(numbers) == 1:
+        draw = numbers[0].double().mean().cpu() + max(float(numbers[0].double().std()), 1e-12) * draw
+    return draw.to(value.device, value.dtype)
+
+
+def _reordered(order: Tensor, tensor: Tensor) -> Tensor:
+    return tensor[order] if tensor.dim() and tensor.shape[0] == len(order) else tensor
+
+
+def _altered(tensor: Tensor) -> Tensor:
+    """Targets of other values: the first sample's for all."""
+    return tensor[:1].expand(tensor.shape) if tensor.dim() else tensor
+
+
+def _equal(values: list[Tensor], samples: int) -> bool:
+    rows = [t for t in values if t.dim() and t.shape[0] == samples]
+    return bool(rows) and all(bool((t == t[:1]).all()) for t in rows)
+
+
+def _numbers(values: list[Tensor]) -> list[Tensor]:
+    return [t.double() for t in values if t.is_floating_point() and t.numel()]
+
+
+def _mean(values: list[Tensor]) -> float:
+    found = _numbers(values)
+    return float(torch.cat([t.flatten() for t in found]).mean()) if found else math.nan
+
+
+def _scale(values: list[Tensor]) -> float:
+    found = _numbers(values)
+    return float(torch.cat([t.flatten() for t in found]).square().mean().sqrt()) if found else math.nan

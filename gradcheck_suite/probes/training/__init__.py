@@ -1,0 +1,86 @@
+"""Training: a short training on one fixed batch, and what it is compared with."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+
+from gradcheck_suite.captures.training import BEATEN, Attempt, Breakdown, Training
+from gradcheck_suite.captures.unit_activity import LayerActivity
+from gradcheck_suite.core.budget import Budget
+from gradcheck_suite.core.errors import GradcheckError
+from gradcheck_suite.core.seeds import derive
+from gradcheck_suite.probes.execution import realise
+from gradcheck_suite.probes.experiment import Experiment, is_finite, require_training
+from gradcheck_suite.probes.operation_watch import watched as watched_operations
+from gradcheck_suite.probes.state import preserved
+from gradcheck_suite.probes.training.attempts import EXPLAINED, attempt, trained, trials, zeroed_twin
+from gradcheck_suite.probes.training.yardsticks import Constant, Outputs, best_constant, direct_share, reach
+from gradcheck_suite.probes.unit_activity import watched as watched_units
+from gradcheck_suite.subject import Subject
+
+
+def training(subject: Subject, budget: Budget, seed: int) -> Training:
+    """The short training and its yardsticks (see ``captures.training.Training``).
+
+    One initialisation where it explains more than half of the best constant's loss at once; else two or three, and the trials.
+
+    Raises:
+        NotApplicable: the subject has no loss, no optimiser, or nothing to train.
+        SubjectError: the subject failed.
+    """
+    setup = realise(subject, seed)
+    require_training(setup)
+    steps = min(budget.training_steps, setup.steps or budget.training_steps)
+    with preserved(setup.model), torch.enable_grad():
+        run = Experiment(setup, seed)
+        generator = torch.get_rng_state()
+        outputs = Outputs(run)
+        constant = best_constant(outputs)
+        within = reach(outputs, constant.value)
+        initial = float(outputs.loss(outputs.values).detach())
+        direct = direct_share(run, outputs, initial)
+        torch.set_rng_state(generator)
+        own = trained(run, steps, constant)
+        breakdown = None if own.finite or own.error else _breakdown(run, own.losses.size - 1)
+        activity = _activity(run) if own.finite else ()
+    attempts, changed = [own], []
+    if not own.gain > EXPLAINED and not math.isnan(own.gain):
+        attempts += _further(subject, seed, steps, constant, own)
+        changed = list(trials(subject, seed, steps, own))
+        if 0.0 < attempts[-1].gain < BEATEN:
+            changed += [twin for twin in [zeroed_twin(subject, seed, steps)] if twin is not None]
+    group = run.optimizer.param_groups[0] if run.optimizer is not None else {}
+    return Training(
+        attempts=tuple(attempts), trials=tuple(changed), steps=steps, intended=setup.steps or 0, samples=outputs.samples,
+        reach=within, direct=direct, unbounded=constant.unbounded, breakdown=breakdown, activity=activity,
+        optimizer=type(run.optimizer).__name__, learning_rate=float(group.get("lr", math.nan)),
+    )
+
+
+def _further(subject: Subject, seed: int, steps: int, constant: Constant, own: Attempt) -> Iterator[Attempt]:
+    """Further initialisations: a second, and a third where the two are not on the same side."""
+    second = attempt(subject, derive(seed, "attempt", 1), steps, constant)
+    yield second
+    if (second.gain < BEATEN) != (own.gain < BEATEN):
+        yield attempt(subject, derive(seed, "attempt", 2), steps, constant)
+
+
+def _breakdown(run: Experiment, step: int) -> Breakdown:
+    """Run forward and backward once more where the loss stopped being finite, operation by operation."""
+    broken = not is_finite(*(p.detach() for p in run.model.parameters()))
+    if broken:
+        return Breakdown(step=step, parameters=True)
+    try:
+        seen = watched_operations(run).producer
+    except GradcheckError:
+        seen = None
+    if seen is None:
+        return Breakdown(step=step, parameters=False)
+    return Breakdown(step=step, parameters=False, operation=seen.name, phase=seen.phase, module=seen.module, source=seen.source,
+                     largest=seen.largest, smallest=seen.smallest)
+
+
+def _activity(run: Experiment) -> tuple[LayerActivity, ...]:
+    layers, _ = watched_units(run.model, run.output)
+    return layers

@@ -1,0 +1,191 @@
+"""Trainings on one fixed batch: the subject's own set-up, and the same with a single thing changed."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from gradcheck_suite.captures.codec import frozen
+from gradcheck_suite.captures.training import Attempt
+from gradcheck_suite.core.errors import SubjectError
+from gradcheck_suite.probes.execution import realise
+from gradcheck_suite.probes.experiment import Experiment
+from gradcheck_suite.probes.nested import mapped
+from gradcheck_suite.probes.state import preserved
+from gradcheck_suite.probes.training.yardsticks import Constant, Outputs, best_constant
+from gradcheck_suite.subject import Batch, Setup, Subject
+
+Change = Callable[[Setup], Setup | None]
+EXPLAINED = 0.5
+LEARNING_RATE = "learning rate"
+ZEROED = "zeroed inputs"
+
+
+def trained(run: Experiment, steps: int, constant: Constant, change: str = "", factor: float = 1.0) -> Attempt:
+    """Train an experiment for some steps; the loss before each and after the last."""
+    losses: list[float] = []
+    error = ""
+    try:
+        for _ in range(steps):
+            losses.append(float(run.gradients()))
+            if not math.isfinite(losses[-1]):
+                break
+            run.step()
+        else:
+            with torch.no_grad():
+                losses.append(float(run.loss()))
+    except SubjectError as failure:
+        error = str(failure)
+    return Attempt(change=change, factor=factor, losses=frozen(losses), constant=constant.value, constant_error=constant.error, error=error)
+
+
+def zeroed_twin(subject: Subject, seed: int, steps: int) -> Attempt | None:
+    """The subject's own training on inputs that say nothing: zeros, or the first sample's tokens for all samples."""
+    return _trial(subject, seed, steps, ZEROED, _zeroed_inputs)
+
+
+def attempt(subject: Subject, seed: int, steps: int, constant: Constant) -> Attempt:
+    """The subject's own set-up from another initialisation."""
+    setup = realise(subject, seed)
+    with preserved(setup.model), torch.enable_grad():
+        return trained(Experiment(setup, seed), steps, constant)
+
+
+def trials(subject: Subject, seed: int, steps: int, own: Attempt) -> Iterator[Attempt]:
+    """The set-up with one thing changed, each from the same initialisation.
+
+    Learning rates go by factors of ten until one explains more than half of the constant's loss more than the set-up itself.
+    Where the loss or a gradient is not finite before the first step, no rate can help and none is tried.
+    """
+    if own.losses.size > 2:
+        yield from _rates(subject, seed, steps, own)
+    for name, change in CHANGES.items():
+        found = _trial(subject, seed, steps, name, change)
+        if found is not None:
+            yield found
+
+
+def _rates(subject: Subject, seed: int, steps: int, own: Attempt) -> Iterator[Attempt]:
+    rose = not own.finite or bool((own.losses[1:] > own.losses[0]).any())
+    down = [10.0**-power for power in ((1, 2, 3) if rose else (1,))]
+    up = [_first_factor(own) * 10.0**power for power in range(3)] if own.finite else []
+    for factors in (down, up) if rose else (up, down):
+        for factor in factors:
+            found = _trial(subject, seed, steps, LEARNING_RATE, lambda setup: setup, factor)
+            if found is None:
+                return
+            yield found
+            if explains(found, own):
+                return
+            if factor > 1.0 and not found.finite:
+                break
+
+
+def _first_factor(own: Attempt) -> float:
+    """The power of ten by which the fall of the loss so far would have to grow to explain the constant's loss; from 10 to 10^6."""
+    fall, wanted = float(own.losses[0] - own.reached), float(own.losses[0])
+    if not 0.0 < fall < wanted:
+        return 10.0
+    return float(10.0 ** min(6.0, max(1.0, math.floor(math.log10(EXPLAINED * wanted / fall)))))
+
+
+def explains(trial: Attempt, own: Attempt) -> bool:
+    """Whether the trial explains more than half of the best constant's loss more than the set-up itself."""
+    if not math.isfinite(trial.gain):
+        return False
+    return trial.gain > EXPLAINED and trial.gain - max(own.gain, -1.0) > EXPLAINED
+
+
+def _trial(subject: Subject, seed: int, steps: int, name: str, change: Change, factor: float = 1.0) -> Attempt | None:
+    setup = realise(subject, seed)
+    with preserved(setup.model), torch.enable_grad():
+        changed = change(setup)
+        if changed is None:
+            return None
+        run = Experiment(changed, seed)
+        if name == LEARNING_RATE and not _scaled(run, factor):
+            return None
+        if name == "no weight decay" and not _without_decay(run):
+            return None
+        try:
+            constant = best_constant(Outputs(run))
+        except SubjectError:
+            return None
+        return trained(run, steps, constant, name, factor)
+
+
+def _scaled(run: Experiment, factor: float) -> bool:
+    groups = run.optimizer.param_groups if run.optimizer is not None else []
+    if not groups or not all(isinstance(group.get("lr"), int | float | torch.Tensor) for group in groups):
+        return False
+    for group in groups:
+        group["lr"] = group["lr"] * factor
+    return True
+
+
+def _without_decay(run: Experiment) -> bool:
+    groups = run.optimizer.param_groups if run.optimizer is not None else []
+    decays = [group for group in groups if group.get("weight_decay")]
+    for group in decays:
+        group["weight_decay"] = 0.0
+    return bool(decays)
+
+
+def _standardised_inputs(setup: Setup) -> Setup | None:
+    changed = _Standardised()
+    batch = setup.batch
+    args = tuple(mapped(value, changed) for value in batch.args)
+    kwargs = {name: mapped(value, changed) for name, value in batch.kwargs.items()}
+    return replace(setup, batch=Batch(args, kwargs, batch.targets)) if changed.count else None
+
+
+def _standardised_targets(setup: Setup) -> Setup | None:
+    changed = _Standardised()
+    targets = mapped(setup.batch.targets, changed)
+    return replace(setup, batch=replace(setup.batch, targets=targets)) if changed.count else None
+
+
+def _zeroed_inputs(setup: Setup) -> Setup | None:
+    def zero(tensor: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(tensor) if tensor.is_floating_point() else tensor[:1].expand(tensor.shape) if tensor.dim() else tensor
+
+    batch = setup.batch
+    return replace(setup, batch=Batch(tuple(mapped(value, zero) for value in batch.args),
+                                      {name: mapped(value, zero) for name, value in batch.kwargs.items()}, batch.targets))
+
+
+def _without_dropout(setup: Setup) -> Setup | None:
+    layers = [module for module in setup.model.modules() if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0]
+    for module in layers:
+        module.p = 0.0
+    return setup if layers and setup.model.training else None
+
+
+CHANGES: dict[str, Change] = {
+    "standardised inputs": _standardised_inputs,
+    "standardised targets": _standardised_targets,
+    "no weight decay": lambda setup: setup,
+    "no dropout": _without_dropout,
+}
+
+
+class _Standardised:
+    """Floating tensors to mean 0 and standard deviation 1: per column of a matrix, over all entries otherwise.
+
+    Columns that do not vary keep their values; ``count`` is the number of tensors that changed.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, tensor: Any) -> Any:
+        if not tensor.is_floating_point() or tensor.numel() < 2:
+            return tensor
+        axes = (0,) if tensor.dim() == 2 and tensor.shape[0] > 2 else tuple(range(tensor.dim()))
+        mean, deviation = tensor.mean(axes, keepdim=True), tensor.std(axes, keepdim=True)
+        varies = deviation > torch.finfo(tensor.dtype).eps * tensor.abs().amax(axes, keepdim=True)
+        self.count += bool(varies.any())
+        return torch.where(varies, (tensor - mean) / torch.where(varies, deviation, torch.ones_like(deviation)), tensor)

@@ -1,0 +1,194 @@
+"""Yardsticks from the subject's own loss: the best constant output, and the least loss within reach of the output's range."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from gradcheck_suite.captures.training import Reach
+from gradcheck_suite.probes.execution import floating
+from gradcheck_suite.probes.experiment import Experiment, samples_in
+from gradcheck_suite.probes.nested import replaced
+from gradcheck_suite.probes.tail import Makers, Tail, tail_of
+
+Tensor = torch.Tensor
+Objective = Callable[[list[torch.Tensor]], torch.Tensor]
+_STEPS = 60
+_AGAIN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """Loss of the best output that is the same for all samples, and what a second search from it still gained."""
+
+    value: float
+    error: float
+    unbounded: bool = False
+
+
+class Outputs:
+    """The outputs of a subject as something to vary, and its loss as a function of them.
+
+    ``values`` are the floating outputs, ``tails`` the functions that end each of them.
+    """
+
+    def __init__(self, run: Experiment) -> None:
+        self.run = run
+        with Makers(run.model) as makers:
+            self.nested = run.output()
+        found = [tensor for tensor in floating(self.nested) if not tensor.is_complex()]
+        self.values = [tensor.detach() for tensor in found]
+        self.tails: list[Tail | None] = [tail_of(tensor, makers.paths) for tensor in found]
+        self.samples = samples_in(self.nested, run.setup.batch)
+
+    def loss(self, outputs: list[Tensor]) -> Tensor:
+        """The loss that these outputs have."""
+        assert self.run.setup.loss is not None
+        value: Tensor = self.run.setup.loss(replaced(self.nested, outputs), self.run.setup.batch.targets)
+        return value.reshape(())
+
+
+def best_constant(outputs: Outputs) -> Constant:
+    """Minimise the subject's loss over outputs that do not depend on the sample, within the range of its last activation."""
+    if outputs.samples < 2 or not outputs.values:
+        return Constant(math.nan, math.nan)
+
+    def built(free: list[Tensor]) -> list[Tensor]:
+        made = []
+        for value, tail, row in zip(outputs.values, outputs.tails, free, strict=True):
+            one = row if tail is None else _rowwise(tail, row)
+            made.append(one.expand(value.shape))
+        return made
+
+    best = math.inf
+    chosen: list[Tensor] | None = None
+    for start in _starts(outputs):
+        found, free = minimum(lambda rows: outputs.loss(built(rows)), start, _STEPS)
+        if found < best:
+            best, chosen = found, free
+    if chosen is None:
+        return Constant(math.nan, math.nan)
+    again, free = minimum(lambda rows: outputs.loss(built(rows)), chosen, _AGAIN)
+    bottom = min(best, again)
+    return Constant(bottom, best - bottom, unbounded=_falls_forever(lambda rows: outputs.loss(built(rows)), free))
+
+
+def reach(outputs: Outputs, constant: float) -> Reach | None:
+    """What the functions at the end of the model leave within reach; ``None`` where there is nothing to tell.
+
+    Only for one floating output. Outer functions that the loss needs (the loss is unbounded or undefined without them) stay.
+    """
+    if len(outputs.values) != 1 or outputs.tails[0] is None:
+        return None
+    tail = outputs.tails[0]
+    bottoms = []
+    for dropped in range(len(tail.functions) + 1):
+        def objective(free: list[Tensor], dropped: int = dropped) -> Tensor:
+            return outputs.loss([tail.apply(free[0], dropped)])
+
+        found, free = _from_both_sides(objective, tail.shape, outputs.values[0].dtype)
+        bottoms.append(math.inf if dropped and _falls_forever(objective, free) else found)
+    inside, dropped = bottoms[0], min(range(len(bottoms)), key=lambda count: (bottoms[count], count))
+    if not math.isfinite(inside):
+        return None
+    return Reach(functions=tail.names, module=tail.module, inside=inside, outside=bottoms[dropped], dropped=dropped)
+
+
+def direct_share(run: Experiment, outputs: Outputs, initial: float) -> float:
+    """Share of the initial loss that no output changes, where the loss depends on the parameters directly; else 0."""
+    parameters = [p for p in run.model.parameters() if p.requires_grad]
+    value = outputs.loss([tensor.clone().requires_grad_() for tensor in outputs.values])
+    if not value.requires_grad or not parameters:
+        return 0.0
+    direct = torch.autograd.grad(value, parameters, allow_unused=True)
+    if all(gradient is None for gradient in direct) or not initial > 0:
+        return 0.0
+    bottom, _ = minimum(outputs.loss, [value.clone() for value in outputs.values], _STEPS)
+    return max(0.0, min(1.0, bottom / initial)) if math.isfinite(bottom) else 0.0
+
+
+def minimum(objective: Objective, start: list[Tensor], steps: int) -> tuple[float, list[Tensor]]:
+    """The least finite value that L-BFGS with a strong Wolfe line search finds, and where; infinity where the objective raises."""
+    free = [value.detach().clone().requires_grad_() for value in start]
+    best: tuple[float, list[Tensor]] = (math.inf, [value.detach() for value in start])
+
+    def closure() -> Tensor:
+        nonlocal best
+        search.zero_grad()
+        value = objective(free)
+        number = float(value.detach())
+        if math.isfinite(number) and number < best[0]:
+            best = number, [value.detach().clone() for value in free]
+        if value.requires_grad:
+            value.backward()  # type: ignore[no-untyped-call]
+        return value.detach()
+
+    search = torch.optim.LBFGS(free, lr=1.0, max_iter=steps, line_search_fn="strong_wolfe")
+    try:
+        search.step(closure)  # type: ignore[no-untyped-call]
+    except (RuntimeError, ValueError, IndexError, ArithmeticError, TypeError):
+        return best
+    return best
+
+
+def _starts(outputs: Outputs) -> list[list[Tensor]]:
+    """Points to search from: the mean output, zeros, and the mean target where targets look like outputs."""
+    def rows(value: Tensor, tail: Tail | None, fill: Tensor | None) -> Tensor:
+        if tail is None:
+            return value.mean(0, keepdim=True) if fill is None else fill.expand(value[:1].shape)
+        return torch.zeros((1, *tail.shape[1:]), dtype=value.dtype)
+
+    pairs = list(zip(outputs.values, outputs.tails, strict=True))
+    starts = [[rows(value, tail, None) for value, tail in pairs], [rows(value, tail, value.new_zeros(())) for value, tail in pairs]]
+    targets: Any = outputs.run.setup.batch.targets
+    alike = len(pairs) == 1 and isinstance(targets, Tensor) and targets.is_floating_point() and targets.shape == pairs[0][0].shape
+    if alike and pairs[0][1] is None:
+        starts.insert(0, [targets.mean(0, keepdim=True).to(pairs[0][0].dtype)])
+    return starts
+
+
+def _rowwise(tail: Tail, row: Tensor) -> Tensor:
+    value = row
+    for function in tail.functions:
+        value = function(value)
+    return value.reshape((1, *tail.view[1:]))
+
+
+def _from_both_sides(objective: Objective, shape: torch.Size, dtype: torch.dtype) -> tuple[float, list[Tensor]]:
+    """The least value from above and from below zero: a rectifier has no slope on one of the sides."""
+    ends = []
+    for start in (0.5, -0.5):
+        found, free = minimum(objective, [torch.full(shape, start, dtype=dtype)], _STEPS)
+        ends.append(_pushed(objective, found, free))
+    return min(ends, key=lambda end: end[0])
+
+
+def _pushed(objective: Objective, found: float, free: list[Tensor]) -> tuple[float, list[Tensor]]:
+    """Further along the same direction: a minimum at infinity (a sigmoid at 1) is approached by scaling."""
+    for factor in (10.0, 100.0, 1000.0):
+        with torch.no_grad():
+            try:
+                value = float(objective([factor * value for value in free]))
+            except (RuntimeError, ValueError):
+                return found, free
+        if math.isfinite(value) and value < found:
+            found = value
+    return found, free
+
+
+def _falls_forever(objective: Objective, free: list[Tensor]) -> bool:
+    """Whether the objective keeps falling as much with every factor of ten along the direction found, or more."""
+    values = []
+    with torch.no_grad():
+        for factor in (1e2, 1e3, 1e4, 1e5):
+            try:
+                values.append(float(objective([factor * value for value in free])))
+            except (RuntimeError, ValueError):
+                return True
+    if any(math.isnan(value) or value == math.inf for value in values):
+        return any(value == -math.inf for value in values)
+    falls = [before - after for before, after in pairwise(values)]
+    return -math.inf in values or (min(falls) > 0 and falls[-1] > 0.5 * falls[0])
