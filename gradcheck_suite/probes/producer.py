@@ -1,6 +1,7 @@
 """Finding the first operation whose inputs are finite and whose result is not."""
 
 import traceback
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,14 +12,16 @@ from gradcheck_suite.captures.backward_pass import Producer
 from gradcheck_suite.probes.execution import floating, objective
 from gradcheck_suite.subject import Batch, Setup
 
-_FILLED_ON_PURPOSE = {"masked_fill", "masked_fill_", "fill_", "full", "full_like", "where", "scalar_tensor", "triu", "tril", "lift_fresh"}
+_PROBES = str(Path(__file__).parent)
+_PACKAGE = str(Path(__file__).parent.parent)
+_WRITERS = {"masked_fill", "masked_fill_", "fill_", "full", "full_like", "where", "scalar_tensor", "triu", "tril", "lift_fresh"}
 
 
 def first_producer(setup: Setup, batch: Batch, seed: int) -> Producer | None:
     """Run forward and backward again under a watch of every operation; ``None`` where every operation stayed finite.
 
-    Operations that write a given infinity (masks) are not producers. The backward pass names the line of the forward pass
-    that made the operation, from the traceback that anomaly mode keeps.
+    Operations that write a given infinity (masks) are not producers, those that write NaN are. The backward pass names the
+    line of the forward pass that made the operation, from the traceback that anomaly mode keeps.
     """
     watch = _Watch(setup.model)
     with torch.enable_grad(), torch.autograd.set_detect_anomaly(True, check_nan=False):
@@ -55,10 +58,11 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         given = kwargs or {}
-        sound = self.found is None and all(_finite(tensor) for tensor in floating((args, given)))
+        sound = self.found is None and not any(_has_nonfinite(tensor) for tensor in floating((args, given)))
         result = func(*args, **given)
         name = func._schema.name.removeprefix("aten::")
-        if sound and name not in _FILLED_ON_PURPOSE and not all(_finite(tensor) for tensor in floating(result)):
+        bad = _has_nan if name in _WRITERS else _has_nonfinite
+        if sound and any(bad(tensor) for tensor in floating(result)):
             self.found = self._describe(name)
         return result
 
@@ -79,16 +83,25 @@ def _sequence_number() -> int:
     return int(torch.autograd._get_sequence_nr())  # type: ignore[attr-defined]
 
 
-def _finite(tensor: torch.Tensor) -> bool:
-    return tensor.numel() == 0 or bool(torch.isfinite(tensor).all())
+def _has_nonfinite(tensor: torch.Tensor) -> bool:
+    return tensor.numel() > 0 and not bool(torch.isfinite(tensor).all())
+
+
+def _has_nan(tensor: torch.Tensor) -> bool:
+    return tensor.numel() > 0 and bool(torch.isnan(tensor).any())
 
 
 def _source(stack: list[str]) -> str | None:
-    """The innermost line of a formatted stack that is neither torch's nor this package's."""
+    """The innermost line of a formatted stack that is neither torch's nor this package's, within the call of the model."""
     for entry in reversed(stack):
         place = entry.strip().split("\n")[0]
-        if not place.startswith('File "') or "/torch/" in place or "gradcheck_suite" in place:
+        if not place.startswith('File "') or "/torch/" in place:
             continue
         file, _, rest = place.removeprefix('File "').partition('", line ')
-        return f"{file}:{rest.split(',')[0]}"
+        if _PROBES in file:
+            if file == __file__ and "__torch_dispatch__" not in rest and "_describe" not in rest:
+                return None
+            continue
+        if _PACKAGE not in file:
+            return f"{file}:{rest.split(',')[0]}"
     return None

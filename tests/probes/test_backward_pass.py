@@ -32,6 +32,23 @@ class Trap(nn.Module):
         return torch.where(x > 0, x, (x - x.detach()).sqrt())
 
 
+class Dithered(torch.autograd.Function):
+    """The identity with noise from the global generator in its gradient."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * (1 + 0.1 * torch.rand_like(gradient))
+
+
+class Dither(nn.Module):
+    def forward(self, x):
+        return Dithered.apply(x)
+
+
 class Noisy(nn.Module):
     def forward(self, x):
         generator = torch.Generator()
@@ -111,6 +128,13 @@ def test_repeated_pass_counts_bits():
     same = repeated_pass(subject(lambda: model, torch.randn(5, 3)), QUICK, 0)
     assert same.bits.tolist() == [0] * 6
     assert same.roles == ("output", "input", "parameter", "parameter", "parameter", "parameter")
+    assert same.again_bits.tolist() == [-1, 0, 0, 0, 0, 0]
     noisy = repeated_pass(subject(lambda: nn.Sequential(nn.Linear(3, 4), Noisy()), torch.randn(5, 3)), QUICK, 0)
     assert (noisy.bits > 0).all()
     assert (noisy.relative > 1e-3).all()
+
+
+def test_a_second_backward_pass_through_one_graph_tells_noise_from_seeded_noise():
+    seen = repeated_pass(subject(lambda: nn.Sequential(nn.Linear(3, 4), Dither()), torch.randn(5, 3)), QUICK, 0)
+    assert seen.bits.tolist() == [0] * 4
+    assert (seen.again_bits[1:] > 0).all()

@@ -1,0 +1,78 @@
+"""The same forward and backward pass, from the same state and generators, gives the same gradients bit for bit.
+
+Conditions
+----------
+None beside a forward and a backward pass that run.
+
+Why it matters
+--------------
+A gradient that changes from one evaluation to the next cannot be checked, a run cannot be repeated, and a failure cannot be found
+again. The cause is a race (a parallel sum in no fixed order), memory that was not initialised, or random numbers from outside the
+generators that seeds control.
+
+Measured
+--------
+The number of bits that differ between two passes: in every floating output, in the gradient of every input and parameter. Model, buffers
+and all generators (torch's, Python's, numpy's, and those that modules hold) are put back between the passes. Besides, two backward passes
+through one graph are compared while the generators run on: a backward pass is a function of what the forward pass saved.
+
+Error
+-----
+None: bits are compared.
+
+When violated
+-------------
+Draw random numbers from torch's generators; initialise buffers; on a GPU set ``torch.use_deterministic_algorithms(True)`` to find the
+operation. Where the outputs differ already, the forward pass is the cause.
+
+Limits
+------
+Two passes can agree by chance where a race is rare. Differences below the square root of the format's epsilon can come from the order
+of a parallel sum, which is legitimate on a GPU: they are an indicator.
+
+Sources
+-------
+PyTorch documentation, Reproducibility; Higham 2002, Accuracy and stability of numerical algorithms, section 4.2 (the order of a sum
+changes its rounding error).
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradcheck_suite.captures.repeated_pass import RepeatedPass
+from gradcheck_suite.core.architecture import Architecture, Defect, layer
+from gradcheck_suite.core.evidence import Evidence, Level, Where
+from gradcheck_suite.core.property import Property
+
+
+def measure(repeated_pass: RepeatedPass) -> Iterator[Evidence]:
+    seen = repeated_pass
+    forward_differs = any(bits > 0 for bits, role in zip(seen.bits, seen.roles, strict=True) if role == "output")
+    for index, (name, role) in enumerate(zip(seen.names, seen.roles, strict=True)):
+        module, _, parameter = name.rpartition(".")
+        between, again = int(seen.bits[index]), int(seen.again_bits[index])
+        relative = float(max(seen.relative[index], seen.again_relative[index]))
+        what = "the gradient" if role == "parameter" else name
+        cause = "the outputs differ already" if forward_differs else "the outputs agree, so the backward pass is the cause"
+        if again > 0:
+            cause = "it differs between two backward passes through one graph"
+        yield Evidence(
+            quantity="bits that differ between two passes", value=float(max(between, again)), error=0.0, low=0.0, high=0.0, unit="bits",
+            where=Where(module=module, parameter=parameter) if role == "parameter" else Where(module=""),
+            note=f"{what} differs by up to {relative:.2g} of its root mean square; {cause}" if between or again > 0 else "",
+            level=Level.INDICATOR if 0 < relative < np.sqrt(seen.epsilon[index]) else None,
+            ruled_out=("changed state",) if between or again > 0 else (),
+        )
+
+
+_LAYERS = (layer("dense", units=8), layer("dropout", p=0.3), layer("tanh"), layer("dense", units=3))
+_NET = Architecture(input_shape=(6,), layers=_LAYERS, loss="mse")
+
+PROPERTY = Property(
+    measure=measure,
+    symptoms=("nondeterminism", "irreproducible gradient", "gradient changes from run to run", "race"),
+    holds_for=(_NET, _NET.changed(layers=(layer("dense", units=8), layer("batch_norm"), layer("relu"), layer("dense", units=2)))),
+    fails_for=(_NET.changed(defects=(Defect(kind="nondeterministic", module="0", strength=0.1),)),),
+    domain={},
+)
