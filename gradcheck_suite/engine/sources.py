@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gradcheck_suite.engine.isolation.parent import Child
 
 _SECOND_CHANCE: Final = 12
+_LEAST_CHANCE: Final = 0.5
 _WORTH_TRACING: Final = 10.0
 _FRUITLESS: Final = 3
 
@@ -124,7 +125,7 @@ class ChildSource:
     """Captures made in child processes: whatever the model does to its process is an error of the probe that was running.
 
     One child imports the target and runs the probes it is asked for; when it ends, the remaining probes go on in a new one.
-    The same ending again and again (``Limits.repeats`` times; a hang twice, the second time with a twelfth of the deadline)
+    The same ending again and again (``Limits.repeats`` times; twice where it takes long; after a hang the deadline is a twelfth)
     is taken as the model's answer to the remaining probes, which are then not run and say so.
     """
 
@@ -187,8 +188,10 @@ class ChildSource:
         from gradcheck_suite.engine.isolation.parent import Child
 
         if self._child is None:
-            hung = bool(self._endings) and self._endings[-1].hung
-            self._child = Child(self._order, seconds=self._order.seconds / _SECOND_CHANCE if hung else None)
+            seconds = self._order.seconds
+            if self._endings and self._endings[-1].hung:
+                seconds = max(seconds / _SECOND_CHANCE, min(seconds, _LEAST_CHANCE))
+            self._child = Child(self._order, seconds=seconds)
             try:
                 self._facts = self._child.facts()
             except UsageError as error:
@@ -237,7 +240,7 @@ class ChildSource:
         if not self._endings:
             return False
         last = self._endings[-1]
-        times = 2 if last.hung else self._order.limits.repeats
+        times = 2 if last.costly else self._order.limits.repeats
         recent = self._endings[-times:]
         if len(recent) < times or any(ending.key != last.key for ending in recent):
             return False

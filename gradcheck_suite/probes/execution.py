@@ -1,7 +1,6 @@
 """Running a subject once: its forward pass, its objective, and failures of the subject told apart from failures of ours."""
 
 import dataclasses
-import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -10,10 +9,9 @@ import torch
 from torch import nn
 
 from gradcheck_suite.core.errors import GradcheckError, SubjectError
+from gradcheck_suite.core.failures import details_of, message_of
 from gradcheck_suite.core.seeds import derive
 from gradcheck_suite.subject import Batch, Setup, Subject
-
-_TAIL = 4000
 
 
 def realise(subject: Subject, seed: int) -> Setup:
@@ -34,9 +32,8 @@ def failures(stage: str, running: "Running | None" = None) -> Iterator[None]:
     except GradcheckError:
         raise
     except Exception as error:
-        text = f"{type(error).__name__}: {error}"
         module = running.innermost if running is not None else None
-        raise SubjectError(text[:500], stage=stage, module=module, details=traceback.format_exc()[-_TAIL:]) from error
+        raise SubjectError(message_of(error), stage=stage, module=module, details=details_of(error)) from error
 
 
 class Running:

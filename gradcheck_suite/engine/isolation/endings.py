@@ -11,6 +11,7 @@ UNKNOWN: Final = -1000
 _MEANINGS: Final = {"SIGSEGV": "segmentation fault", "SIGABRT": "abort", "SIGBUS": "bus error", "SIGFPE": "arithmetic exception",
                     "SIGILL": "illegal instruction"}
 _MIB: Final = 1 << 20
+_COSTLY: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,45 +46,50 @@ class Ending:
         return self.reason, self.code if self.reason in ("exit", "signal") else 0
 
     @property
+    def costly(self) -> bool:
+        """Whether it took long to get here, so that it is not awaited often."""
+        return self.hung or self.seconds > _COSTLY
+
+    @property
     def hung(self) -> bool:
-        """Whether one call lasted for half of the deadline: waiting for the next probe will not help much."""
-        return self.reason == "timeout" and self.stuck >= self.limit / 2
+        """Whether one call lasted for a third of the deadline or more: waiting for the next probe will not help much."""
+        return self.reason == "timeout" and self.stuck >= self.limit / 3
 
 
 def told(ending: Ending) -> str:
-    """The ending as a sentence about the model's process."""
+    """What happened to the model's process, as the rest of a sentence that begins with it."""
     match ending.reason:
         case "signal":
             name = _signal(-ending.code)
             meaning = f" ({_MEANINGS[name]})" if name in _MEANINGS else ""
             cause = "; nothing of ours sent it: perhaps the kernel, short of memory" if name == "SIGKILL" else ""
-            return f"its process was ended by {name}{meaning}, signal {-ending.code}{cause}"
+            return f"was ended by {name}{meaning}, signal {-ending.code}{cause}"
         case "exit":
             code = "an unknown exit code (it killed its parent process)" if ending.code == UNKNOWN else f"exit code {ending.code}"
-            return f"its process exited with {code} before there was a result"
+            return f"exited with {code} before there was a result"
         case "timeout":
-            hang = " (a single call had not returned)" if ending.hung else ""
-            return f"it did not finish within the deadline of {ending.limit:g} s{hang} and was stopped"
+            hang = ": a single call had not returned" if ending.hung else ""
+            return f"timed out (it did not finish within the deadline of {ending.limit:g} s{hang}) and was stopped"
         case "memory":
-            return f"its process exceeded the memory limit of {ending.limit / _MIB:.0f} MiB and was stopped"
+            return f"exceeded the memory limit of {ending.limit / _MIB:.0f} MiB and was stopped"
         case "log":
-            return f"it printed more than {ending.limit / _MIB:.0f} MiB and was stopped"
+            return f"printed more than {ending.limit / _MIB:.0f} MiB and was stopped"
         case "processes" | "threads":
-            return f"it started more than {ending.limit:.0f} {ending.reason} and was stopped"
+            return f"started more than {ending.limit:.0f} {ending.reason} and was stopped"
 
 
 def as_subject_error(ending: Ending) -> SubjectError:
     """The error of the probe that was running."""
     place = "" if ending.module is None else f" of {ending.module!r}" if ending.module else " of the model itself"
-    stage = f" in {ending.stage}{place}" if ending.stage in ("forward", "backward", "step") else f" during the probe {ending.probe}"
-    return SubjectError(f"the model ended its run{stage}: {told(ending)}", stage=ending.stage or ending.probe, module=ending.module,
+    stage = f"in {ending.stage}{place}" if ending.stage in ("forward", "backward", "step") else f"during the probe {ending.probe}"
+    return SubjectError(f"{stage}, the model's process {told(ending)}", stage=ending.stage or ending.probe, module=ending.module,
                         details=ending.details)
 
 
 def as_target_error(ending: Ending, target: str) -> TargetError:
     """The error of a target whose import or first build ended the process."""
     verb = "imported" if ending.stage == "import" else "built"
-    return TargetError(f"the target {target!r} could not be {verb}: {told(ending)}", details=ending.details)
+    return TargetError(f"the target {target!r} could not be {verb}: its process {told(ending)}", details=ending.details)
 
 
 def not_run(error: SubjectError, times: int) -> SubjectError:

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,13 +21,15 @@ from gradcheck_suite.engine.isolation.jobs import Job, Resolvable, capture_file,
 from gradcheck_suite.engine.isolation.launch import ServerLost, launch, search_path
 from gradcheck_suite.engine.isolation.limits import Limits
 from gradcheck_suite.engine.isolation.records import Reader
-from gradcheck_suite.engine.isolation.surroundings import scrubbed
+from gradcheck_suite.engine.isolation.stacks import stage_in, users_stacks
+from gradcheck_suite.engine.isolation.surroundings import FAULTS, LOG, scrubbed
 from gradcheck_suite.engine.isolation.watch import Watch, tail_of
 from gradcheck_suite.schema import load
 
 _FIRST_WAIT: Final = 0.001
 _LONGEST_WAIT: Final = 0.02
 _LAST_WAIT: Final = 5.0
+_STACKS: Final = 40_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,9 +125,7 @@ class Child:
             return None if self._watch.exists() else UNKNOWN
 
     def _ending(self, ending: Ending) -> Ending:
-        from dataclasses import replace
-
-        faults, printed = tail_of(self._folder / "faults"), tail_of(self._folder / "log")
+        faults, printed = users_stacks(tail_of(self._folder / FAULTS, _STACKS)), tail_of(self._folder / LOG)
         details = "\n".join(part for part in (faults, f"It printed last:\n{printed}" if printed else "") if part)
         state = self._state
         stage = state.stage or stage_in(faults)
@@ -180,15 +180,3 @@ class _State:
 
     def _begin(self, seconds: float) -> None:
         self.since, self.limit, self.stuck = time.monotonic(), seconds, float("inf")
-
-
-def stage_in(stacks: str) -> str:
-    """The innermost stage in stacks as ``faulthandler`` writes them (innermost frame first); ``""`` where there is none."""
-    for line in stacks.splitlines():
-        if "_call_impl" in line:
-            return "forward"
-        if "torch/autograd/" in line:
-            return "backward"
-        if "torch/optim/" in line:
-            return "step"
-    return ""

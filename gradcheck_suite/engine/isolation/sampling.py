@@ -83,6 +83,7 @@ def trace(report: Report) -> None:
             return
         _, paths = running.pop()
         path = paths.get(id(module))
+        report(stage="forward" if running else "", module=paths.get(id(running[-1][0])) if running else None)
         for tensor in output if isinstance(output, tuple | list) else [output]:
             if isinstance(tensor, torch.Tensor) and tensor.grad_fn is not None:
                 tensor.grad_fn.register_prehook(lambda _grads, path=path: report(stage="backward", module=path))
