@@ -137,7 +137,6 @@ class ChildSource:
         self._facts: SubjectFacts | TargetError | None = None
         self._outcomes: dict[str, Any] = {}
         self._endings: list[Ending] = []
-        self._places: dict[tuple[str, int], Ending] = {}
 
     @property
     def facts(self) -> SubjectFacts:
@@ -188,10 +187,8 @@ class ChildSource:
         from gradcheck_suite.engine.isolation.parent import Child
 
         if self._child is None:
-            seconds = self._order.seconds
-            if self._endings and self._endings[-1].hung:
-                seconds = max(seconds / _SECOND_CHANCE, min(seconds, _LEAST_CHANCE))
-            self._child = Child(self._order, seconds=seconds)
+            hung = bool(self._endings) and self._endings[-1].hung
+            self._child = Child(self._order, seconds=self._shortened() if hung else None)
             try:
                 self._facts = self._child.facts()
             except UsageError as error:
@@ -218,20 +215,24 @@ class ChildSource:
 
         from gradcheck_suite.engine.isolation.parent import Child
 
-        if ending.module is not None or ending.seconds > _WORTH_TRACING or ending.reason == "timeout":
+        if ending.module is not None or (ending.seconds > _WORTH_TRACING and not ending.hung):
             return ending
-        if ending.key not in self._places:
-            child = Child(self._order, traced=True)
-            try:
-                child.facts()
-                _, again = child.run([ending.probe])
-            except UsageError:
-                again = None
-            finally:
-                child.close()
-            self._places[ending.key] = again if again is not None and again.key == ending.key else ending
-        found = self._places[ending.key]
-        return replace(ending, module=found.module, stage=ending.stage or found.stage)
+        child = Child(self._order, seconds=self._shortened() if ending.hung else None, traced=True)
+        try:
+            child.facts()
+            _, again = child.run([ending.probe])
+        except UsageError:
+            again = None
+        finally:
+            child.close()
+        if again is None or again.key != ending.key:
+            return ending
+        return replace(ending, module=again.module, stage=ending.stage or again.stage)
+
+    def _shortened(self) -> float:
+        """The deadline after a hang, in seconds."""
+        seconds = self._order.seconds
+        return max(seconds / _SECOND_CHANCE, min(seconds, _LEAST_CHANCE))
 
     def _left_out(self, pending: Sequence[str]) -> bool:
         """Give the remaining probes the error of those before, where these all ended in one way."""

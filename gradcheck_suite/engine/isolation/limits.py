@@ -26,7 +26,7 @@ class Limits:
     Attributes:
         seconds: deadline of the import, of the build, and of each probe; ``None`` takes the budget's.
         memory: resident memory of the child and what it started, in bytes; also a bound on one allocation.
-        log: bytes that it may print before it is ended; the log itself is kept below ``log_kept``.
+        log: bytes that one probe may print before the child is ended; the log itself is kept below ``log_kept``.
         log_kept: size at which the log file is cut to its tail, in bytes.
         processes: processes that it may have started and left running.
         threads: threads of the child.

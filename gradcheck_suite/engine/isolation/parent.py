@@ -21,6 +21,7 @@ from gradcheck_suite.engine.isolation.jobs import Job, Resolvable, capture_file,
 from gradcheck_suite.engine.isolation.launch import ServerLost, launch, search_path
 from gradcheck_suite.engine.isolation.limits import Limits
 from gradcheck_suite.engine.isolation.records import Reader
+from gradcheck_suite.engine.isolation.sampling import sampling_interval
 from gradcheck_suite.engine.isolation.stacks import stage_in, users_stacks
 from gradcheck_suite.engine.isolation.surroundings import FAULTS, LOG, scrubbed
 from gradcheck_suite.engine.isolation.watch import Watch, tail_of
@@ -30,6 +31,7 @@ _FIRST_WAIT: Final = 0.001
 _LONGEST_WAIT: Final = 0.02
 _LAST_WAIT: Final = 5.0
 _STACKS: Final = 40_000
+_SILENCE: Final = 2.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,8 +130,10 @@ class Child:
         faults, printed = users_stacks(tail_of(self._folder / FAULTS, _STACKS)), tail_of(self._folder / LOG)
         details = "\n".join(part for part in (faults, f"It printed last:\n{printed}" if printed else "") if part)
         state = self._state
-        stage = state.stage or stage_in(faults)
-        return replace(ending, probe=state.probe, stage=stage, module=state.module, stuck=state.stuck, details=details,
+        stage, module, stuck = state.stage, state.module, 0.0
+        if ending.reason not in ("exit", "signal"):  # it was running until now: where it was seen last is where it was
+            stage, module, stuck = state.seen(self._seconds)
+        return replace(ending, probe=state.probe, stage=stage or stage_in(faults), module=module, stuck=stuck, details=details,
                        seconds=time.monotonic() - state.since)
 
     def _outcome(self, probe: str, said: dict[str, Any]) -> Any:
@@ -151,18 +155,18 @@ class _State:
         self.since, self.limit = time.monotonic(), limit
         self.probe, self.stage = "", "import"
         self.module: str | None = None
-        self.stuck = float("inf")
         self.finished = -1
         self.facts: Any = None
         self.failed: dict[str, Any] | None = None
         self.done: dict[str, dict[str, Any]] = {}
+        self._sample: tuple[float, str, str | None, float] | None = None
 
     def take(self, records: list[dict[str, Any]], seconds: float) -> None:
         """Fold new records in; each stage and probe starts the deadline anew."""
         for record in records:
             if "sample" in record:
                 if record["sample"] == self.probe:
-                    self.stage, self.module, self.stuck = record.get("stage") or "", record.get("module"), float(record.get("stuck", 0.0))
+                    self._sample = (time.monotonic(), str(record.get("stage") or ""), record.get("module"), float(record["stuck"]))
             elif "stage" in record:
                 self.stage, self.module = str(record["stage"]), record.get("module")
                 if not self.probe:
@@ -178,5 +182,14 @@ class _State:
             self.failed = record.get("failed", self.failed)
             self.finished = record.get("finished", self.finished)
 
+    def seen(self, seconds: float) -> tuple[str, str | None, float]:
+        """Stage, module, and for how long one call has lasted. Samples that stopped coming mean that the interpreter is held."""
+        last = self.since if self._sample is None else self._sample[0]
+        silence = time.monotonic() - last
+        if self._sample is None or silence > _SILENCE * sampling_interval(seconds):
+            return self.stage, self.module, silence
+        _, stage, module, stuck = self._sample
+        return stage, module, stuck + silence
+
     def _begin(self, seconds: float) -> None:
-        self.since, self.limit, self.stuck = time.monotonic(), seconds, float("inf")
+        self.since, self.limit, self._sample = time.monotonic(), seconds, None

@@ -14,6 +14,11 @@ _SAMPLES: Final = 8
 _SHORTEST: Final = 0.1
 
 
+def sampling_interval(seconds: float) -> float:
+    """Seconds between two samples of a probe with that deadline."""
+    return max(seconds / _SAMPLES, _SHORTEST)
+
+
 class Sampler:
     """A thread that looks at the main thread's stack a few times within a probe's deadline and records what it sees.
 
@@ -22,7 +27,7 @@ class Sampler:
     """
 
     def __init__(self, report: Report, seconds: float) -> None:
-        self._report, self._interval = report, max(seconds / _SAMPLES, _SHORTEST)
+        self._report, self._interval = report, sampling_interval(seconds)
         self._main = threading.get_ident()
         self._probe = ""
         self._call: FrameType | None = None
@@ -72,6 +77,7 @@ def trace(report: Report) -> None:
     from torch.nn.modules import module as hooks
 
     running: list[tuple[Any, dict[int, str]]] = []
+    seen: dict[int, torch.Tensor] = {}  # outputs that an inner module made first; kept, so that ids stay theirs
 
     def before(module: Any, _args: Any) -> None:
         paths = running[0][1] if running else {id(inner): path for path, inner in module.named_modules()}
@@ -85,7 +91,8 @@ def trace(report: Report) -> None:
         path = paths.get(id(module))
         report(stage="forward" if running else "", module=paths.get(id(running[-1][0])) if running else None)
         for tensor in output if isinstance(output, tuple | list) else [output]:
-            if isinstance(tensor, torch.Tensor) and tensor.grad_fn is not None:
+            if isinstance(tensor, torch.Tensor) and tensor.grad_fn is not None and id(tensor) not in seen:
+                seen[id(tensor)] = tensor
                 tensor.grad_fn.register_prehook(lambda _grads, path=path: report(stage="backward", module=path))
 
     hooks.register_module_forward_pre_hook(before)

@@ -22,17 +22,20 @@ class Watch:
     def __init__(self, pid: int, folder: Path, limits: Limits) -> None:
         self._pid, self._log, self._limits = pid, folder / LOG, limits
         self._looked = self._looked_at_tree = 0.0
-        self._cut = 0
+        self._size = self._seen = self._before = 0
+        self._since = 0.0
 
     def exceeded(self, since: float, seconds: float) -> Ending | None:
         """The first limit found exceeded; ``since`` is when the deadline of ``seconds`` began."""
         now = time.monotonic()
+        if since != self._since:  # what a probe may print is counted anew for each
+            self._since, self._before = since, self._printed()
         if now - since > seconds:
             return Ending(reason="timeout", limit=seconds)
         if now - self._looked < _EVERY:
             return None
         self._looked = now
-        if self._printed() > self._limits.log:
+        if self._printed() - self._before > self._limits.log:
             return Ending(reason="log", limit=self._limits.log)
         if private_memory(self._pid) > self._limits.memory:
             return Ending(reason="memory", limit=self._limits.memory)
@@ -52,18 +55,17 @@ class Watch:
         return True
 
     def _printed(self) -> int:
-        """Bytes printed so far; a log that grew too large is cut to nothing, which appending writers do not notice."""
+        """Bytes printed so far; a log that grew too large is cut to its tail, which appending writers do not notice."""
         with contextlib.suppress(OSError):
             size = self._log.stat().st_size
+            self._seen += size - self._size
+            self._size = size
             if size > self._limits.log_kept:
                 tail = tail_of(self._log)
                 os.truncate(self._log, 0)
-                self._cut += size
-                with open(self._log, "a", encoding="utf-8", errors="backslashreplace") as file:
-                    file.write(f"{tail}\n[cut: {self._cut} bytes were printed before]\n")
-                return self._cut
-            return self._cut + size
-        return self._cut
+                with open(self._log, "ab") as file:
+                    self._size = file.write(f"{tail}\n[cut: {self._seen} bytes were printed so far]\n".encode("utf-8", "backslashreplace"))
+        return self._seen
 
     def _tree(self) -> Ending | None:
         import psutil
