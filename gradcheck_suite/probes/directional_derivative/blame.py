@@ -1,0 +1,147 @@
+"""Blame: which places a disagreement is laid on, and declarations of intended mismatches."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gradcheck_suite.captures.directional_derivative import Place
+from gradcheck_suite.probes.directional_derivative.comparison import ALONE, DISAGREES
+from gradcheck_suite.probes.directional_derivative.context import FAILURES, Culprit, culprits
+from gradcheck_suite.probes.directional_derivative.examination import Examination
+from gradcheck_suite.probes.directional_derivative.experiment import Experiment
+from gradcheck_suite.probes.directional_derivative.functions import function_name, function_source
+from gradcheck_suite.probes.directional_derivative.places import kind_of, place_of
+from gradcheck_suite.probes.directional_derivative.record import Call
+from gradcheck_suite.probes.directional_derivative.units import ModuleCall
+
+if TYPE_CHECKING:
+    from gradcheck_suite.probes.directional_derivative.investigation import Investigation
+
+CONTEXT = "every module agrees alone: the disagreement comes from the context of the call"
+
+
+def lay(case: "Investigation", whole: Place, found: Examination) -> None:
+    """Lay the blame: on units that disagree by themselves; else, where the whole model disagrees, on what explains that."""
+    _settle_units(case)
+    if whole.status == DISAGREES and not _explained(case.places):
+        for call in case.spared:
+            case.places.append(case.examine_call(call))
+        case.spared.clear()
+        _settle_units(case)
+    if whole.status == DISAGREES and not _explained(case.places):
+        whole = _searched(case, whole, found)
+    case.places.append(whole)
+
+
+def stale(case: "Investigation") -> tuple[tuple[str, str], ...]:
+    """Declarations that no disagreement matched."""
+    used = {name for place in case.places if place.intended for name in (place.module, place.function)}
+    return tuple((name, reason) for name, reason in case.intended.items() if name not in used)
+
+
+def _settle_units(case: "Investigation") -> None:
+    for index, place in enumerate(case.places):
+        if place.status == DISAGREES and not place.blamed and not place.intended:
+            reason = _declared(case, place)
+            blamed = not reason and (place.relevant or place.handwritten)
+            case.places[index] = replace(place, intended=reason, blamed=blamed)
+
+
+def _declared(case: "Investigation", place: Place) -> str:
+    names = (place.module, place.function)
+    return next((case.intended[name] for name in names if name is not None and name in case.intended), "")
+
+
+def _explained(places: Iterable[Place]) -> bool:
+    return any(place.blamed or place.intended for place in places)
+
+
+def _searched(case: "Investigation", whole: Place, found: Examination) -> Place:
+    """No unit explains the whole: look in the smallest container that disagrees with its inner calls, then in place."""
+    container = _smallest(case)
+    path = "" if container is None else container.module
+    suspects = [index for index, place in enumerate(case.places) if _suspect(place) and _within(place.module, path)]
+    for index in suspects:
+        place = case.places[index]
+        if place.status != DISAGREES:
+            call = next(c for c in case.units if (c.path, bool(c.inner)) == (place.module, place.role == "glue"))
+            place = case.examine_call(call, detached=True)
+        case.places[index] = replace(place, blamed=place.status == DISAGREES)
+    if any(case.places[index].blamed for index in suspects):
+        return whole
+    named = _in_context(case, container)
+    if named is not None:
+        case.places.append(named)
+    elif container is not None:
+        case.places.append(replace(container, blamed=True, note=(*container.note, CONTEXT)))
+    else:
+        return replace(whole, blamed=True, note=(*whole.note, CONTEXT))
+    return whole
+
+
+def _suspect(place: Place) -> bool:
+    """A gradient stopped on what looked like plain data, or an output that moves and carries none."""
+    return place.status == DISAGREES or any("carry no gradient" in note for note in place.note)
+
+
+def _within(module: str, path: str) -> bool:
+    return not path or module == path or module.startswith(path + ".")
+
+
+def _smallest(case: "Investigation") -> Place | None:
+    """The innermost container that disagrees alone, inner calls and all; ``None``: only the whole does."""
+    roots = {id(case.whole.model), id(case.whole.loss)}
+    containers = [call for call in case.calls if call.inner and call.output is not None and id(call.module) not in roots]
+    for call in sorted(containers, key=lambda call: -call.path.count(".")):
+        place = case.examine_call(call, inside=True)
+        if place.status == DISAGREES:
+            return place
+    return None
+
+
+def _in_context(case: "Investigation", container: Place | None) -> Place | None:
+    """The leaf call that goes wrong in its place, if the fault is its own."""
+    call = None if container is None else next(c for c in case.calls if c.path == container.module and c.inner)
+    experiment: Experiment = case.whole if call is None else ModuleCall(call, case.around)
+    inside = [c for c in case.calls if not c.inner] if call is None else call.inner
+    try:
+        found = list(culprits(experiment, inside, case.around))
+    except FAILURES:
+        return None
+    finally:
+        if call is not None:
+            experiment.close()
+            experiment.reset()
+    own = [culprit for culprit in found if not culprit.why.startswith("what it kept")]
+    if own:
+        return _placed(case, own[0])
+    if found and container is not None:
+        return _involving(case, container, found[0])
+    return _placed(case, found[0]) if found else None
+
+
+def _placed(case: "Investigation", culprit: Culprit) -> Place:
+    call = culprit.call
+    if culprit.unit is None or culprit.found is None:
+        place = case.examine_call(call)
+    else:
+        place = place_of(culprit.unit, culprit.found, (call.module, call.path, "in place"), case.draws, ALONE)
+    function, source = _only_function(call, case)
+    return replace(place, role="in place", blamed=True, note=(culprit.why, CONTEXT, *place.note), kind=kind_of(call.module),
+                   function=place.function or function, source=place.source or source)
+
+
+def _involving(case: "Investigation", container: Place, culprit: Culprit) -> Place:
+    function, source = _only_function(culprit.call, case)
+    note = (f"{culprit.why}: {culprit.call.path}", CONTEXT, *container.note)
+    return replace(container, blamed=True, note=note, function=container.function or function, source=container.source or source)
+
+
+def _only_function(call: Call, case: "Investigation") -> tuple[str | None, str | None]:
+    """The custom function of a call that has exactly one."""
+    from gradcheck_suite.probes.directional_derivative.experiment import linearize
+
+    unit = ModuleCall(call, case.around)
+    functions = linearize(unit, case.draws).survey.functions
+    unit.close()
+    return (function_name(functions[0]), function_source(functions[0])) if len(functions) == 1 else (None, None)

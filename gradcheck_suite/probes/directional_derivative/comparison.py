@@ -1,0 +1,200 @@
+"""Comparison: one directional derivative by backprop against differences, from the quick look to the proof.
+
+Quick: two runs at one step; agreement of two independent numbers is its own error bound. On disagreement, never a verdict at
+once: branch signatures look for a smooth piece around the point, a ladder of steps gives the derivative there with its
+error, and only a gap beyond four times that error, and beyond what the arithmetic inside can resolve, is a disagreement.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import torch
+
+from gradcheck_suite.numerics.differences import DOUBLE, Derivative, derivative
+from gradcheck_suite.probes.directional_derivative.directions import Direction, central, direction, values_at
+from gradcheck_suite.probes.directional_derivative.draws import Draws
+from gradcheck_suite.probes.directional_derivative.experiment import Experiment, Linearization, inner
+from gradcheck_suite.probes.directional_derivative.observation import Observation, Seen
+from gradcheck_suite.probes.directional_derivative.signatures import Kink, smooth_step
+
+AGREES, DISAGREES, KINK, NOISE, NOTHING = "agrees", "disagrees", "kink", "noise", "nothing"
+TOLERANCE: Final = 1e-8
+RESOLUTION: Final = 1e-6
+_NEGLIGIBLE: Final = 1e-6
+_GROWTH: Final = 4.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """How to look quickly: the steps to try in turn, and the relative gap that counts as agreement."""
+
+    steps: tuple[float, ...] = (6e-6, 2e-7)
+    tolerance: float = TOLERANCE
+
+
+ALONE: Final = Look()
+IN_PLACE: Final = Look(steps=(1e-6, 1e-7, 1e-8), tolerance=4e-7)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of one comparison.
+
+    ``analytic`` and ``numeric`` are directional derivatives; ``error`` a bound on the error of their difference and ``scale``
+    the size of what is added up in them (at least a millionth of the
+    outputs' size, below which nothing can be resolved), all in the same unit. ``step`` is the largest step used in the proof, ``kink`` the
+    choice that stands in the way of a larger one, ``seen`` what else a run showed.
+    """
+
+    status: str
+    analytic: float = math.nan
+    numeric: float = math.nan
+    error: float = math.inf
+    scale: float = 0.0
+    step: float = 0.0
+    kink: Kink | None = None
+    seen: Seen = field(default_factory=Seen)
+    nonfinite: bool = False
+    repeats: bool = True
+    text: str = ""
+
+    @property
+    def gap(self) -> float:
+        """Analytic minus numeric."""
+        return self.analytic - self.numeric
+
+
+def glance(experiment: Experiment, linear: Linearization, along: Direction, look: Look) -> Outcome | None:
+    """Agreement at one of the quick steps, or ``None``."""
+    for step in look.steps:
+        numeric = central(experiment, linear, along, step)
+        gap = abs(numeric - along.analytic)
+        if gap <= look.tolerance * along.scale:
+            return Outcome(AGREES, along.analytic, numeric, max(gap, look.tolerance * along.scale), along.scale, step)
+        if along.scale == 0.0 and numeric == 0.0:
+            return Outcome(AGREES, 0.0, 0.0, 0.0, 0.0, step)
+    return None
+
+
+def compare(experiment: Experiment, linear: Linearization, along: Direction, look: Look) -> Outcome:
+    """The quick look, and what follows where it does not agree."""
+    found = glance(experiment, linear, along, look)
+    return found if found is not None else settle(experiment, linear, along, look)
+
+
+def settle(experiment: Experiment, linear: Linearization, along: Direction, look: Look) -> Outcome:
+    """The proof along one direction: smooth piece, ladder of steps, and a bound on every error."""
+    slope = _Slope(experiment, linear, along)
+    seen = observed(experiment)
+    if not math.isfinite(along.analytic):
+        return _nonfinite(slope, along, seen)
+    step, kink = smooth_step(slope.running)
+    floor = max(look.tolerance * along.scale, 0.0)
+    if step is None:
+        return Outcome(KINK, along.analytic, math.nan, math.inf, along.scale, 0.0, kink, seen, repeats=slope.repeats)
+    coarse = seen.roundoff > DOUBLE
+    first = max(min(step, 0.125), 1e-3) if coarse else min(step, 0.125)
+    ladder = derivative(slope, first_step=first, levels=5 if coarse else 9, magnitude=linear.magnitude, roundoff=seen.roundoff,
+                        enough=0.01 * floor)
+    return _judged(ladder, slope, Outcome(NOISE, along.analytic, ladder.value, math.inf, along.scale, step, kink, seen), floor)
+
+
+def _judged(ladder: Derivative, slope: "_Slope", outcome: Outcome, floor: float) -> Outcome:
+    """Put the status to the numbers of a ladder of steps on a smooth piece."""
+    outcome.repeats = slope.repeats
+    if not math.isfinite(ladder.value) or not math.isfinite(ladder.error):
+        outcome.status, outcome.text = KINK, "the function is not defined on both sides of the point"
+        return outcome
+    arithmetic = 32 * outcome.seen.roundoff * max(outcome.scale, abs(ladder.value)) if outcome.seen.roundoff > DOUBLE else 0.0
+    outcome.error = max(4 * (ladder.error + arithmetic), floor)
+    size = max(outcome.scale, abs(ladder.value), _NEGLIGIBLE * slope.linear.magnitude)
+    if abs(outcome.gap) > outcome.error:
+        if ladder.kinked:
+            outcome.status, outcome.text = KINK, "the one-sided slopes differ, at an operation whose choices cannot be watched"
+        else:
+            outcome.status = DISAGREES if slope.repeats else NOISE
+    elif outcome.error <= RESOLUTION * size:
+        outcome.status = AGREES
+        outcome.scale = max(outcome.scale, size)
+    return outcome
+
+
+def _nonfinite(slope: "_Slope", along: Direction, seen: Seen) -> Outcome:
+    """A gradient with entries that are not finite: wrong where the function has bounded slopes there, on whatever side."""
+    restricted = slope.only_nonfinite()
+    slopes = [abs(restricted(sign * step)) / step for step in (1e-4, 1e-6) for sign in (1.0, -1.0)]
+    outcome = Outcome(KINK, along.analytic, restricted.central(1e-6), math.inf, along.scale, 1e-6, None, seen, nonfinite=True)
+    if not all(map(math.isfinite, slopes)):
+        outcome.text = "the gradient is not finite, at the edge of the function's domain"
+    elif max(slopes[2:]) > _GROWTH * max(slopes[:2]) + 1e3 * slope.linear.magnitude:
+        outcome.text = "the gradient is not finite and the slope grows without bound towards the point"
+    else:
+        outcome.status, outcome.error = DISAGREES, 0.0
+        outcome.text = "the gradient is not finite where the function has a finite slope"
+    return outcome
+
+
+class _Slope:
+    """Σ<u, f(t) - f(0)> as a function of the distance t, evaluated in the grad mode of training."""
+
+    def __init__(self, experiment: Experiment, linear: Linearization, along: Direction) -> None:
+        self.experiment, self.linear, self.along = experiment, linear, along
+        self.base = experiment.outputs(graph=True)
+        again = experiment.outputs(graph=True)
+        self.repeats = len(again) == len(self.base) and all(_equal(a, b) for a, b in zip(again, self.base, strict=True))
+
+    def __call__(self, length: float) -> float:
+        if length == 0.0:
+            return 0.0
+        try:
+            values = values_at(self.experiment, self.along, length, graph=True)
+            total = 0.0
+            for index, cotangent in zip(self.linear.live, self.linear.cotangents, strict=True):
+                total += float(inner(cotangent, torch.where(cotangent == 0, cotangent, values[index] - self.base[index])).double())
+            return total
+        except (ValueError, RuntimeError, AssertionError, ArithmeticError, IndexError):
+            return math.nan
+
+    def central(self, step: float) -> float:
+        """The central difference."""
+        return (self(step) - self(-step)) / (2 * step)
+
+    def running(self, length: float) -> Callable[[], object]:
+        """A run at a distance, for the signature."""
+        if length == 0.0:
+            return lambda: self.experiment.outputs(graph=True)
+        return lambda: values_at(self.experiment, self.along, length, graph=True)
+
+    def only_nonfinite(self) -> "_Slope":
+        """The same along a direction that moves only entries whose gradient is not finite."""
+        masks, positions = [], []
+        for position in self.along.positions:
+            gradient = self.linear.gradients[position]
+            if gradient is not None and not bool(torch.isfinite(gradient).all()):
+                positions.append(position)
+                masks.append(~torch.isfinite(gradient))
+        narrowed = direction(self.experiment, self.linear, Draws(len(positions)), positions, masks)
+        return _Slope(self.experiment, self.linear, narrowed)
+
+
+def _equal(first: torch.Tensor, second: torch.Tensor) -> bool:
+    return first.shape == second.shape and bool(((first == second) | (torch.isnan(first) & torch.isnan(second))).all())
+
+
+def observed(experiment: Experiment) -> Seen:
+    """What one run of the experiment shows beside its values."""
+    mode = Observation()
+    with mode:
+        experiment.outputs(graph=True)
+    return mode.seen
+
+
+def cut_outputs(experiment: Experiment, linear: Linearization, along: Direction, step: float = 1e-5) -> list[int]:
+    """Outputs that carry no gradient although they move with the tensors."""
+    if not linear.cut:
+        return []
+    above, below = values_at(experiment, along, step), values_at(experiment, along, -step)
+    return [index for index in linear.cut if not _equal(above[index], below[index])]
+

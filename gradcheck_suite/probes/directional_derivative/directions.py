@@ -1,0 +1,112 @@
+"""Directions: one joint perturbation of an experiment's tensors, each entry moved in proportion to the size of its tensor."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+
+from gradcheck_suite.probes.directional_derivative.draws import Draws
+from gradcheck_suite.probes.directional_derivative.experiment import Experiment, Linearization, inner
+
+_LARGE: Final = 1e6
+_MASKING: Final = 1e8
+
+
+@dataclass(slots=True)
+class Direction:
+    """A direction in the space of some of an experiment's tensors.
+
+    ``vectors`` have entries of size about 1 and are multiplied by ``steps``, the scale of each tensor, so that a step of
+    size h changes every tensor by about h relative to itself. ``analytic`` is Σ<g, step·vector>; ``scale`` the root of
+    Σ(|g|·step)², the size of what is added up in it.
+    """
+
+    positions: list[int]
+    vectors: list[torch.Tensor]
+    steps: list[float]
+    analytic: float
+    scale: float
+    zeros: bool
+
+
+def direction(
+    experiment: Experiment, linear: Linearization, draws: Draws, positions: Sequence[int] | None = None, masks: Sequence[torch.Tensor] = ()
+) -> Direction:
+    """A random direction over the tensors at ``positions`` (all of them by default).
+
+    ``masks``, one per position, restrict it to some entries.
+    """
+    chosen = list(range(len(experiment.tensors)) if positions is None else positions)
+    vectors, steps, sizes = [], [], []
+    for place, position in enumerate(chosen):
+        tensor, gradient = experiment.tensors[position].data, linear.gradients[position]
+        vector = draws.like(tensor)
+        step, vector = _scaled(tensor, vector)
+        mask = experiment.untouched.get(position)
+        if mask is not None:
+            vector = torch.where(mask, torch.zeros_like(vector), vector)
+            gradient = None if gradient is None else gradient.masked_fill(mask, 0)
+        if masks:
+            vector = torch.where(masks[place], vector, torch.zeros_like(vector))
+        vectors.append(vector)
+        steps.append(step)
+        sizes.append(0.0 if gradient is None else float(torch.linalg.vector_norm(gradient)))
+    zeros = any(step == 0.0 for step in steps)
+    if zeros:
+        steps = _filled(steps, sizes)
+    scale = math.sqrt(sum((size * step) ** 2 for size, step in zip(sizes, steps, strict=True)))
+    analytic = 0.0
+    for position, vector, step in zip(chosen, vectors, steps, strict=True):
+        gradient = linear.gradients[position]
+        if gradient is not None:
+            analytic += step * float(inner(gradient, vector))
+    return Direction(chosen, vectors, steps, analytic, scale, zeros)
+
+
+def _scaled(tensor: torch.Tensor, vector: torch.Tensor) -> tuple[float, torch.Tensor]:
+    """The root mean square of a tensor, and the vector without the entries that stand for a mask rather than a number."""
+    step = float(torch.linalg.vector_norm(tensor)) / math.sqrt(max(1, tensor.numel()))
+    if step < _LARGE:
+        return step, vector
+    usual = torch.isfinite(tensor) & (tensor.abs() < _MASKING)
+    if not bool(usual.any()):
+        usual = torch.isfinite(tensor)
+    size = float(torch.linalg.vector_norm(tensor[usual])) / math.sqrt(max(1, int(usual.sum())))
+    return size, torch.where(usual, vector, torch.zeros_like(vector))
+
+
+def _filled(steps: list[float], sizes: list[float]) -> list[float]:
+    """Scales for tensors of zeros: as much as makes their part as large as the others', at most 1."""
+    others = math.sqrt(sum((size * step) ** 2 for size, step in zip(sizes, steps, strict=True)))
+    return [step or (min(1.0, others / size) if size > 0 and others > 0 else 1.0) for step, size in zip(steps, sizes, strict=True)]
+
+
+def shifted(experiment: Experiment, along: Direction, length: float, base: Sequence[torch.Tensor]) -> None:
+    """Put the tensors at ``base + length·direction``, with the strides they had."""
+    for position, vector, step, value in zip(along.positions, along.vectors, along.steps, base, strict=True):
+        dense = value.is_contiguous()
+        moved = torch.add(value, vector, alpha=length * step) if dense else value.clone().add_(vector, alpha=length * step)
+        experiment.tensors[position].data = moved
+
+
+def values_at(experiment: Experiment, along: Direction, length: float, graph: bool = False) -> list[torch.Tensor]:
+    """The outputs at a distance along the direction; the tensors are put back, whatever happens."""
+    base = [experiment.tensors[position].data for position in along.positions]
+    shifted(experiment, along, length, base)
+    try:
+        return experiment.outputs(graph)
+    finally:
+        for position, value in zip(along.positions, base, strict=True):
+            experiment.tensors[position].data = value
+
+
+def central(experiment: Experiment, linear: Linearization, along: Direction, length: float) -> float:
+    """The central difference of Σ<u, f> over ``2·length``; entries are subtracted before they are summed."""
+    above = values_at(experiment, along, length)
+    below = values_at(experiment, along, -length)
+    total = 0.0
+    for index, cotangent in zip(linear.live, linear.cotangents, strict=True):
+        total += float(inner(cotangent, above[index] - below[index]))
+    return total / (2 * length)

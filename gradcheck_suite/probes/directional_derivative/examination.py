@@ -1,0 +1,137 @@
+"""Examination of one experiment: look, and on disagreement confirm with fresh draws, move off kinks, uncover what zeros hide."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from gradcheck_suite.probes.directional_derivative.comparison import (
+    AGREES,
+    DISAGREES,
+    KINK,
+    NOISE,
+    NOTHING,
+    Look,
+    Outcome,
+    compare,
+    cut_outputs,
+    glance,
+)
+from gradcheck_suite.probes.directional_derivative.directions import Direction, direction
+from gradcheck_suite.probes.directional_derivative.draws import Draws
+from gradcheck_suite.probes.directional_derivative.experiment import Experiment, Linearization, linearize
+
+_NEARBY: Final = ((1e-3, 1.0), (1e-2, 1.0), (3e-2, 1.0))
+_UNCOVERED: Final = (1e-3, 500.0)
+
+
+@dataclass(slots=True)
+class Examination:
+    """What an experiment showed.
+
+    ``outcome``, ``linear`` and ``along`` are those of the decisive comparison. ``kinks`` are the choices met at the given point;
+    ``displaced`` says that the decisive comparison was made at a point nearby, or with zeros replaced; ``cut`` lists outputs
+    that move and carry no gradient; ``confirmed`` counts comparisons with fresh draws that disagreed as well.
+    """
+
+    outcome: Outcome
+    linear: Linearization
+    along: Direction
+    kinks: list[str] = field(default_factory=list)
+    displaced: str = ""
+    cut: list[int] = field(default_factory=list)
+    confirmed: int = 0
+
+    @property
+    def status(self) -> str:
+        """The decisive comparison's."""
+        return self.outcome.status
+
+
+def examine(experiment: Experiment, draws: Draws, look: Look, own_code: bool = False, first: Linearization | None = None) -> Examination:
+    """Examine an experiment; ``own_code`` looks harder at what is not PyTorch's own.
+
+    ``first`` is a linearization already made (the whole model's, from the recorded pass).
+    """
+    linear = linearize(experiment, draws) if first is None else first
+    along = direction(experiment, linear, draws)
+    if not experiment.tensors or not (linear.live or linear.cut) or _empty(linear, experiment):
+        return Examination(Outcome(NOTHING), linear, along)
+    found = Examination(compare(experiment, linear, along, look), linear, along)
+    found.cut = cut_outputs(experiment, linear, along)
+    if found.status == AGREES and (own_code or linear.survey.handwritten):
+        found = _harder(experiment, draws, look, found)
+    if found.status == DISAGREES:
+        return _confirmed(experiment, draws, look, found)
+    if found.status == KINK:
+        return _nearby(experiment, draws, look, found)
+    return found
+
+
+def _empty(linear: Linearization, experiment: Experiment) -> bool:
+    """Nothing but tensors without entries on one side."""
+    return (not linear.cut and not any(u.numel() for u in linear.cotangents)) or not any(t.numel() for t in experiment.tensors)
+
+
+def _harder(experiment: Experiment, draws: Draws, look: Look, found: Examination) -> Examination:
+    """For gradients written by hand: fresh draws, and every tensor alone; for zeros, also a point without them."""
+    if found.linear.survey.handwritten:
+        for positions in [None, *([index] for index in range(len(experiment.tensors)) if len(experiment.tensors) > 1)]:
+            linear = linearize(experiment, draws) if positions is None else found.linear
+            other = _compared(experiment, linear, draws, look, positions)
+            if other.status == DISAGREES:
+                return other
+    if not found.along.zeros:
+        return found
+    experiment.displace(draws, *_UNCOVERED)
+    other = _compared(experiment, linearize(experiment, draws), draws, look, None)
+    if other.status == DISAGREES:
+        other.displaced = "tensors of zeros replaced: at the given point the zeros hide it"
+        return other
+    experiment.replace()
+    return found
+
+
+def _compared(experiment: Experiment, linear: Linearization, draws: Draws, look: Look, positions: Sequence[int] | None) -> Examination:
+    along = direction(experiment, linear, draws, positions)
+    return Examination(compare(experiment, linear, along, look), linear, along)
+
+
+def _confirmed(experiment: Experiment, draws: Draws, look: Look, found: Examination) -> Examination:
+    """At least one of two comparisons with a fresh direction and cotangent must disagree as well."""
+    positions = None if len(found.along.positions) == len(experiment.tensors) else found.along.positions
+    for _ in range(2):
+        other = _compared(experiment, linearize(experiment, draws), draws, look, positions)
+        if other.status == DISAGREES:
+            found.confirmed += 1
+            return found
+    found.outcome.status = KINK if found.outcome.kink is not None else NOISE
+    found.outcome.text = "a first comparison disagreed, two with fresh draws did not"
+    return found
+
+
+def _nearby(experiment: Experiment, draws: Draws, look: Look, found: Examination) -> Examination:
+    """Points nearby decide where the point itself lies on a kink: agreement at one, or disagreement at two."""
+    kinks = [_kink(found.outcome)]
+    wrong: list[Examination] = []
+    for size, zeros in _NEARBY:
+        experiment.displace(draws, size, zeros)
+        linear = linearize(experiment, draws)
+        along = direction(experiment, linear, draws)
+        quick = glance(experiment, linear, along, look)
+        other = Examination(quick, linear, along) if quick is not None else _compared(experiment, linear, draws, look, None)
+        other.kinks, other.displaced = kinks, f"a point moved by {size:g} of each tensor's size, off a kink"
+        if other.status == AGREES:
+            other.cut = found.cut
+            return other
+        if other.status == DISAGREES:
+            wrong.append(other)
+            if len(wrong) == 2:
+                other.confirmed = 1
+                return other
+    experiment.replace()
+    found.kinks = kinks
+    return found
+
+
+def _kink(outcome: Outcome) -> str:
+    return outcome.text or (str(outcome.kink) if outcome.kink is not None else "an operation that cannot be watched")

@@ -1,0 +1,82 @@
+"""Generators of random numbers: their states, which of them a run moved, and putting them back."""
+
+import random
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+State = tuple[Any, ...]
+
+
+class Source:
+    """One generator: reading its state, writing it, and comparing two states."""
+
+    __slots__ = ("read", "write")
+
+    def __init__(self, read: Callable[[], Any], write: Callable[[Any], Any]) -> None:
+        self.read, self.write = read, write
+
+
+def sources(modules: Iterable[nn.Module]) -> list[Source]:
+    """The process-wide generators of torch (CPU and devices in use), Python and NumPy, and those that modules hold."""
+    found = [
+        Source(torch.get_rng_state, torch.set_rng_state),
+        Source(random.getstate, random.setstate),
+        Source(np.random.get_state, np.random.set_state),
+    ]
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        found.append(Source(torch.cuda.get_rng_state_all, torch.cuda.set_rng_state_all))
+    held = {id(value): value for module in modules for value in vars(module).values()}
+    for value in held.values():
+        if isinstance(value, torch.Generator):
+            found.append(Source(value.get_state, value.set_state))
+        elif isinstance(value, random.Random):
+            found.append(Source(value.getstate, value.setstate))
+        elif isinstance(value, np.random.Generator):
+            found.append(_numpy_generator(value))
+    return found
+
+
+def _numpy_generator(generator: np.random.Generator) -> Source:
+    def write(state: Any) -> None:
+        generator.bit_generator.state = state
+
+    return Source(lambda: generator.bit_generator.state, write)
+
+
+class Generators:
+    """A set of generators that are read and written together."""
+
+    __slots__ = ("sources",)
+
+    def __init__(self, found: list[Source]) -> None:
+        self.sources = found
+
+    def read(self) -> State:
+        """The states now."""
+        return tuple(source.read() for source in self.sources)
+
+    def write(self, states: State) -> None:
+        """Put the states back."""
+        for source, state in zip(self.sources, states, strict=True):
+            source.write(state)
+
+    def moved_since(self, states: State) -> "tuple[Generators, State]":
+        """The generators whose state is no longer the given one, and the states given for those."""
+        moved = [(source, state) for source, state in zip(self.sources, states, strict=True) if not _same(source.read(), state)]
+        return Generators([source for source, _ in moved]), tuple(state for _, state in moved)
+
+
+def _same(first: Any, second: Any) -> bool:
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, np.ndarray):
+        return bool(np.array_equal(first, second))
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(_same, first, second))
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(_same(first[key], second[key]) for key in first)
+    return bool(first == second)

@@ -1,0 +1,63 @@
+"""The recorded graph behind some outputs: the leaves it reaches and the hand-written gradients in it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import torch
+from torch.autograd.function import BackwardCFunction
+
+_MOST_NODES: Final = 200_000
+
+
+@dataclass(slots=True)
+class Survey:
+    """What a walk over a graph found.
+
+    ``leaves`` are the tensors whose gradient it accumulates; ``functions`` the custom ``autograd.Function`` classes in it, each
+    once, nearest to the output first; ``hooked`` says that a module's backward hooks or a tensor's hooks take part;
+    ``reentrant`` that a checkpointed region hides part of the graph.
+    """
+
+    leaves: list[torch.Tensor] = field(default_factory=list)
+    functions: list[type[Any]] = field(default_factory=list)
+    hooked: bool = False
+    reentrant: bool = False
+
+    @property
+    def handwritten(self) -> bool:
+        """Whether some gradient in the graph was written by hand rather than by PyTorch."""
+        return self.hooked or bool(self.functions)
+
+
+def survey(outputs: Sequence[torch.Tensor]) -> Survey:
+    """Walk the graph behind ``outputs`` once."""
+    found = Survey()
+    seen: set[Any] = set()
+    waiting: list[Any] = [output.grad_fn for output in outputs if output.grad_fn is not None]
+    while waiting and len(seen) < _MOST_NODES:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if isinstance(node, BackwardCFunction):
+            _note_function(found, type(node)._forward_cls)  # type: ignore[attr-defined]
+        elif hasattr(node, "variable"):
+            found.leaves.append(node.variable)
+            found.hooked = found.hooked or bool(node.variable._backward_hooks)
+        waiting.extend(following for following, _ in node.next_functions if following is not None)
+    return found
+
+
+def generated(function: type[Any]) -> bool:
+    """Whether ``torch.library`` made this class for an operation with a registered gradient."""
+    return function.__module__.startswith("torch.") and function.__name__.startswith("GeneratedBackwardFor_")
+
+
+def _note_function(found: Survey, function: type[Any]) -> None:
+    if function.__module__.startswith("torch.nn.modules"):
+        found.hooked = True
+    elif function.__module__ == "torch.utils.checkpoint":
+        found.reentrant = True
+    elif function not in found.functions and (not function.__module__.startswith("torch.") or generated(function)):
+        found.functions.append(function)

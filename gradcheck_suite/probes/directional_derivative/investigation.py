@@ -1,0 +1,156 @@
+"""Investigation of one realisation: record, compare unit by unit and as a whole, and lay the blame."""
+
+from collections.abc import Hashable, Iterator
+from dataclasses import replace
+from typing import Final
+
+import torch
+from torch import nn
+
+from gradcheck_suite.captures.directional_derivative import DirectionalDerivative, Place
+from gradcheck_suite.core.errors import NotApplicable
+from gradcheck_suite.core.seeds import derive
+from gradcheck_suite.probes.directional_derivative import blame
+from gradcheck_suite.probes.directional_derivative.comparison import ALONE, IN_PLACE
+from gradcheck_suite.probes.directional_derivative.context import FAILURES
+from gradcheck_suite.probes.directional_derivative.draws import Draws
+from gradcheck_suite.probes.directional_derivative.examination import Examination, examine
+from gradcheck_suite.probes.directional_derivative.experiment import Linearization, linearize
+from gradcheck_suite.probes.directional_derivative.generators import Generators, sources
+from gradcheck_suite.probes.directional_derivative.likeness import Likeness
+from gradcheck_suite.probes.directional_derivative.places import of_loss, place_of, unreplayed
+from gradcheck_suite.probes.directional_derivative.power import held, iterating
+from gradcheck_suite.probes.directional_derivative.record import Call, Recorder
+from gradcheck_suite.probes.directional_derivative.trees import exact_paths
+from gradcheck_suite.probes.directional_derivative.units import GlueCall, ModuleCall, Surroundings, hooked, is_stock
+from gradcheck_suite.probes.directional_derivative.whole import Whole
+from gradcheck_suite.probes.execution import failures
+from gradcheck_suite.subject import Setup
+
+WHOLE: Final = "whole"
+
+
+class Investigation:
+    """One realisation under investigation. ``places`` grows as it goes."""
+
+    def __init__(self, setup: Setup, seed: int) -> None:
+        self.draws = Draws(derive(seed, "directional_derivative"))
+        self.intended = dict(setup.intended)
+        self.whole = Whole(setup)
+        self.calls: list[Call] = []
+        self.places: list[Place] = []
+        self.units: list[Call] = []
+        self.spared: list[Call] = []
+        self.evaluations = 0
+        if not self.whole.tensors:
+            raise NotApplicable("nothing to compare: no parameter requires a gradient and no input is a floating tensor")
+
+    def run(self, converted: bool) -> DirectionalDerivative:
+        """Everything, in order: record, whole model, units, blame."""
+        linear = self._recorded()
+        root = self.whole.root
+        self.whole.resets.accept(module for module, _ in iterating(root))
+        with held(root):
+            self.around = Surroundings(self.draws, self.whole.resets, self.whole.generators)
+            whole, found = self._in_place(linear)
+            self._compare_units()
+            blame.lay(self, whole, found)
+        return DirectionalDerivative(
+            places=tuple(self.places), skipped=tuple(self._skipped()), stale=blame.stale(self), notes=(), converted=converted,
+            evaluations=self.evaluations,
+        )
+
+    def examine_call(self, call: Call, inside: bool = False, detached: bool = False) -> Place:
+        """One recorded call: a leaf alone, or a container's own code.
+
+        ``inside``: a container with its inner calls; ``detached``: also outputs that carry no gradient.
+        """
+        glue = bool(call.inner) and not inside
+        role = "glue" if glue else "inside" if call.inner else "alone"
+        unit = None
+        try:
+            unit = GlueCall(call, self.around) if glue else ModuleCall(call, self.around)
+            unit.detached = "always" if detached else "never"
+            found = examine(unit, self.draws, ALONE, own_code=not is_stock(call.module))
+            place = place_of(unit, found, (call.module, call.path, role), self.draws, ALONE)
+        except FAILURES as error:
+            place = unreplayed(call.module, call.path, role, error)
+        finally:
+            if unit is not None:
+                unit.close()
+                unit.reset()
+                self.evaluations += unit.runs
+        return of_loss(replace(place, relevant=place.relevant and call.differentiable), call.module)
+
+    def _recorded(self) -> Linearization:
+        """The recorded forward pass and its backward pass; again, with more kept, where generators or tensors are changed."""
+        whole = self.whole
+        every = Generators(sources(whole.root.modules()))
+        states = every.read()
+        recorder = Recorder(whole.paths())
+        outputs = self._forward(recorder)
+        moved, before = every.moved_since(states)
+        if moved.sources or recorder.rewritten():
+            every.write(states)
+            whole.resets.observe()
+            whole.resets.restore()
+            whole.generators, whole.state, whole.copies = moved, before, recorder.rewritten()
+            recorder = Recorder(whole.paths(), apart=whole.copies, generators=moved)
+            outputs = self._forward(recorder)
+        whole.resets.observe()
+        self.calls = recorder.calls
+        with failures("backward"):
+            linear = linearize(whole, self.draws, outputs=outputs)
+        for call in self.calls:
+            call.versions.clear()
+        return linear
+
+    def _forward(self, recorder: Recorder) -> list[torch.Tensor]:
+        try:
+            with torch.enable_grad():
+                outputs: list[torch.Tensor] = recorder.run(self.whole.run)
+            return outputs
+        except Exception as error:
+            with failures(self.whole.stage, _Failed(recorder.failed)):  # type: ignore[arg-type]
+                raise error
+
+    def _in_place(self, linear: Linearization) -> tuple[Place, Examination]:
+        found = examine(self.whole, self.draws, IN_PLACE, first=linear)
+        place = place_of(self.whole, found, (self.whole.model, "", WHOLE), self.draws, IN_PLACE)
+        self.whole.replace()
+        self.evaluations += self.whole.runs
+        return place, found
+
+    def _compare_units(self) -> None:
+        likeness, first = Likeness(), dict[Hashable, int]()
+        for call in self.calls:
+            if call.output is None or _without_code(call):
+                continue
+            key = likeness.key(call)
+            known = first.get(key)
+            if known is None:
+                first[key] = len(self.places)
+                self.units.append(call)
+                self.places.append(self.examine_call(call))
+            else:
+                self.spared.append(call)
+                self.places[known] = replace(self.places[known], calls=self.places[known].calls + 1)
+
+    def _skipped(self) -> Iterator[tuple[str, str]]:
+        for call in self.calls:
+            arguments = call.arguments.build([None] * len(call.arguments.leaves))
+            for path in exact_paths(arguments):
+                yield call.path, f"input{path}: not a floating tensor"
+
+
+class _Failed:
+    """Stands for the modules running when an exception came, of which only the innermost is known."""
+
+    def __init__(self, innermost: str | None) -> None:
+        self.innermost = innermost
+
+
+def _without_code(call: Call) -> bool:
+    """A plain sequence of modules: nothing of its own to be wrong."""
+    kind = type(call.module)
+    return bool(call.inner) and kind.forward is nn.Sequential.forward and "forward" not in vars(call.module) and not hooked(call.module)

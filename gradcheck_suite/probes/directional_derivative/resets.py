@@ -1,0 +1,95 @@
+"""Resets: what a forward pass changes in its modules (buffers, counters, caches, lists), found once and undone after every run.
+
+``probes.state.preserved`` guards the model as a whole. This is the light half: a call that is run again and again must
+start from the same state each time, or a running statistic would pass for a slope.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+_CONTAINERS: Final = (dict, OrderedDict, list, set, deque)
+_ABSENT: Final = object()
+
+
+class _Held:
+    """One module as it was: its attributes, the contents of its containers, the values of its tensors."""
+
+    __slots__ = ("attributes", "contents", "module", "values")
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.attributes: dict[str, Any] = dict(vars(module))
+        self.contents = {name: value.copy() for name, value in self.attributes.items() if type(value) in _CONTAINERS}
+        tensors = [*module.buffers(recurse=False), *(v for v in self.attributes.values() if isinstance(v, torch.Tensor))]
+        self.values = [(tensor, tensor._version, tensor.detach().clone()) for tensor in tensors if tensor.layout == torch.strided]
+
+    def moved(self) -> bool:
+        """Whether a run left something of it changed."""
+        now = vars(self.module)
+        if len(now) != len(self.attributes) or any(now.get(name, _ABSENT) is not value for name, value in self.attributes.items()):
+            return True
+        if any(not _same_items(self.attributes[name], content) for name, content in self.contents.items()):
+            return True
+        return any(tensor._version != version or not torch.equal(tensor, value) for tensor, version, value in self.values)
+
+    def restore(self) -> None:
+        """Put everything back, values without touching version counters."""
+        now = vars(self.module)
+        for name in [name for name in now if name not in self.attributes]:
+            del now[name]
+        now.update(self.attributes)
+        for name, content in self.contents.items():
+            container = self.attributes[name]
+            if not _same_items(container, content):
+                container.clear()
+                container.extend(content) if isinstance(container, list | deque) else container.update(content)
+        for tensor, _, value in self.values:
+            if tensor.dtype == value.dtype and tensor.shape == value.shape:
+                tensor.data.copy_(value)
+
+
+def _same_items(container: Any, content: Any) -> bool:
+    if len(container) != len(content):
+        return False
+    if isinstance(container, dict):
+        return all(content.get(key, _ABSENT) is value for key, value in container.items())
+    if isinstance(container, set):
+        return bool(container == content)
+    return all(first is second for first, second in zip(container, content, strict=True))
+
+
+class Resets:
+    """The state of all modules before a run, and after it those that must be put back each time."""
+
+    def __init__(self, root: nn.Module) -> None:
+        self._held = {id(module): _Held(module) for module in root.modules()}
+        self._moved: dict[int, _Held] = {}
+        self._subtrees: dict[int, list[_Held]] = {}
+
+    def observe(self) -> None:
+        """Note which modules the run just made has changed; their state now is not yet put back."""
+        self._moved = {key: held for key, held in self._held.items() if held.moved()}
+        self._subtrees.clear()
+
+    def accept(self, modules: Iterable[nn.Module]) -> None:
+        """Take the state of these modules as it is now for the state to return to."""
+        for module in modules:
+            self._held[id(module)] = self._moved[id(module)] = _Held(module)
+
+    def restore(self, root: nn.Module | None = None) -> None:
+        """Put back what the observed run changed, in the whole model or in one module and those inside it."""
+        for held in self._moved.values() if root is None else self._of(root):
+            held.restore()
+
+    def _of(self, root: nn.Module) -> list[_Held]:
+        if not self._moved:
+            return []
+        found = self._subtrees.get(id(root))
+        if found is None:
+            found = [self._moved[id(module)] for module in root.modules() if id(module) in self._moved]
+            self._subtrees[id(root)] = found
+        return found

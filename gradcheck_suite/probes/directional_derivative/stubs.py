@@ -1,0 +1,84 @@
+"""Stubs: exact affine stand-ins for inner calls, so that only a container's own code is left to check.
+
+``out(x) = out0 + w·<r, x - x0>`` has the recorded output at the recorded input, a gradient that is known, and costs one pass
+over the data. A child that took no numbers (an embedding, a parametrisation) is given a free scalar instead.
+"""
+
+import math
+from typing import Any
+
+import torch
+
+from gradcheck_suite.probes.directional_derivative.draws import Draws
+from gradcheck_suite.probes.directional_derivative.experiment import displaced, inner
+from gradcheck_suite.probes.directional_derivative.record import Call
+from gradcheck_suite.probes.directional_derivative.trees import Tree
+
+
+class Stub:
+    """Stand-in for one recorded call. ``free`` is a scalar leaf at 1 where the call has no inputs that carry numbers."""
+
+    def __init__(self, call: Call, output: Tree, draws: Draws) -> None:
+        self._output, self._given = output, call.given
+        self._inputs = call.arguments.leaves
+        self._functionals = [_functional(value, draws) for value in self._inputs]
+        self._base = list(output.leaves)
+        self._draws = draws
+        self._weights = self._made_weights()
+        self.free: torch.Tensor | None = None
+        if not self._inputs and any(self._given):
+            self.free = torch.ones((), dtype=torch.float64).requires_grad_()
+
+    def displace(self, size: float) -> None:
+        """Move the base outputs away from exact zeros and ties."""
+        self._base = [displaced(value, self._draws, size) for value in self._output.leaves]
+        self._weights = self._made_weights()
+
+    def replace(self) -> None:
+        """Back to the recorded outputs."""
+        self._base = list(self._output.leaves)
+        self._weights = self._made_weights()
+
+    def distance(self, leaves: list[torch.Tensor]) -> float:
+        """How far inputs are from the recorded ones, infinite where they do not fit."""
+        if len(leaves) != len(self._inputs) or any(a.shape != b.shape for a, b in zip(leaves, self._inputs, strict=True)):
+            return math.inf
+        return sum(float((a.detach() - b).abs().sum()) for a, b in zip(leaves, self._inputs, strict=True))
+
+    def __call__(self, leaves: list[torch.Tensor]) -> Any:
+        """The output for these inputs; integers and whatever else was returned come back as recorded."""
+        if len(leaves) != len(self._inputs):
+            raise ValueError("an inner module was called with other arguments than before")
+        moved: torch.Tensor | None = None if self.free is None else self.free - 1
+        for value, base, functional in zip(leaves, self._inputs, self._functionals, strict=True):
+            part = inner(value - base, functional)
+            moved = part if moved is None else moved + part
+        made = []
+        for base, weight, given in zip(self._base, self._weights, self._given, strict=True):
+            if moved is None or not given:
+                made.append(base.clone())
+            else:
+                made.append(base + weight * moved.to(base.real.dtype if base.is_complex() else base.dtype))
+        return self._output.build(made)
+
+    def _made_weights(self) -> list[torch.Tensor]:
+        return [_weight(value, self._draws) if given else value for value, given in zip(self._base, self._given, strict=True)]
+
+
+def _functional(value: torch.Tensor, draws: Draws) -> torch.Tensor:
+    """Weights of <r, x - x0>: of order 1 for a change of the input by its own size."""
+    size = _size(value)
+    return draws.like(value) * (1.0 / (size * math.sqrt(max(1, value.numel()))))
+
+
+def _weight(value: torch.Tensor, draws: Draws) -> torch.Tensor:
+    """Direction of the output: in proportion to each entry where none is negative (zeros stay), else to the tensor's size."""
+    vector = draws.like(value)
+    if not value.is_complex() and value.numel() and bool((value >= 0).all()):
+        return vector * torch.where(torch.isfinite(value), value, torch.zeros_like(value))
+    return torch.where(torch.isfinite(value), vector * _size(value), torch.zeros_like(vector))
+
+
+def _size(value: torch.Tensor) -> float:
+    size = float(torch.linalg.vector_norm(value)) / math.sqrt(max(1, value.numel()))
+    return size if 0 < size < 1e150 else 1.0

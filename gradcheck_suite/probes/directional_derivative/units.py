@@ -1,0 +1,182 @@
+"""Units: one recorded module call as an experiment, alone; with its inner calls, or with stubs in their place."""
+
+import sys
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from gradcheck_suite.probes.directional_derivative.draws import Draws
+from gradcheck_suite.probes.directional_derivative.experiment import DATA, INPUT, PARAMETER, STUB, Experiment
+from gradcheck_suite.probes.directional_derivative.generators import Generators
+from gradcheck_suite.probes.directional_derivative.graph import Survey
+from gradcheck_suite.probes.directional_derivative.interception import Proceed, intercepted
+from gradcheck_suite.probes.directional_derivative.record import Call
+from gradcheck_suite.probes.directional_derivative.resets import Resets
+from gradcheck_suite.probes.directional_derivative.stubs import Stub
+from gradcheck_suite.probes.directional_derivative.trees import argument_names, inexact_leaves
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What every replay of a recorded call needs: random draws, the state to return to, the generators that move."""
+
+    draws: Draws
+    resets: Resets
+    generators: Generators
+
+
+class ModuleCall(Experiment):
+    """A call of a module, isolated: its inputs are leaves, and all its trainable parameters are perturbed with them."""
+
+    def __init__(self, call: Call, around: Surroundings) -> None:
+        super().__init__()
+        self.call, self.around = call, around
+        self._copies = not is_stock(call.module)
+        self.inputs = [leaf.detach().requires_grad_() for leaf in call.arguments.leaves]
+        self.tensors = list(self.inputs)
+        self.roles = [INPUT if carried else DATA for carried in call.carried]
+        self._parameters = self._trainable()
+        self.tensors += [parameter for _, parameter in self._parameters]
+        self.roles += [PARAMETER] * len(self._parameters)
+        self._spare_padding()
+
+    def names(self) -> list[str]:
+        """Argument names of the forward method, then parameter names within the module."""
+        args, kwargs = self.call.invocation(list(range(len(self.inputs))))  # type: ignore[arg-type]
+        named = self.call.arguments.paths(argument_names(self.call.module, args, kwargs))
+        return [*named, *(name for name, _ in self._parameters)]
+
+    def run(self) -> list[torch.Tensor]:
+        """The outputs of the call at the current values."""
+        try:
+            return inexact_leaves(self._once())
+        except RuntimeError as error:
+            if self._copies or "leaf" not in str(error):
+                raise
+            self._copies = True  # it writes into its input: from now on, into a copy
+            self.reset()
+            return inexact_leaves(self._once())
+
+    def reset(self) -> None:
+        """Put back buffers, counters and caches inside the module."""
+        self.around.resets.restore(self.call.module)
+
+    def _once(self) -> Any:
+        leaves = [leaf.clone() for leaf in self.inputs] if self._copies else self.inputs
+        args, kwargs = self.call.invocation(leaves)
+        if self.call.state is not None:
+            self.around.generators.write(self.call.state)
+        return self.call.module(*args, **kwargs)
+
+    def _trainable(self) -> list[tuple[str, torch.Tensor]]:
+        return [(name, p) for name, p in self.call.module.named_parameters() if p.requires_grad and p.layout == torch.strided]
+
+    def _spare_padding(self) -> None:
+        """PyTorch gives the padding row of an embedding no gradient, on purpose."""
+        for module in self.call.module.modules():
+            spare_padding(module, self.tensors, self.untouched)
+
+
+class GlueCall(ModuleCall):
+    """A call of a container with its inner calls replaced by stubs: its own code, and the parameters it uses itself."""
+
+    def __init__(self, call: Call, around: Surroundings) -> None:
+        super().__init__(call, around)
+        self._copies = True
+        self._stubs: dict[int, list[Stub]] = {}
+        self._turns: dict[int, int] = {}
+        for inner in call.inner:
+            if inner.output is not None:
+                stub = Stub(inner, inner.output, around.draws)
+                self._stubs.setdefault(id(inner.module), []).append(stub)
+                if stub.free is not None:
+                    self.tensors.append(stub.free)
+                    self.roles.append(STUB)
+                    self._parameters.append((f"output of {inner.path or type(inner.module).__name__}", stub.free))
+        self._open = ExitStack()
+        self._open.enter_context(intercepted(self._answer))
+
+    def run(self) -> list[torch.Tensor]:
+        """The outputs of the call with stubs inside; they stay in place for a backward pass that calls them again."""
+        self._turns.clear()
+        return super().run()
+
+    def discover(self, found: Survey) -> None:
+        """Add the parameters of inner modules that the container's own code uses (tied weights)."""
+        known = {id(tensor) for tensor in self.tensors}
+        used = {id(leaf) for leaf in found.leaves} - known
+        if used:
+            extra = [(name, p) for name, p in self.call.module.named_parameters() if id(p) in used]
+            self._parameters += extra
+            self.tensors += [parameter for _, parameter in extra]
+            self.roles += [PARAMETER] * len(extra)
+            self._spare_padding()
+
+    def displace(self, draws: Draws, size: float, zeros: float = 1.0) -> None:
+        """Move the tensors and the stubs' outputs."""
+        super().displace(draws, size, zeros)
+        for stub in self._all_stubs():
+            stub.displace(size)
+
+    def replace(self) -> None:
+        """Put tensors and stubs back."""
+        super().replace()
+        for stub in self._all_stubs():
+            stub.replace()
+
+    def close(self) -> None:
+        """Take the stubs away."""
+        super().close()
+        self._open.close()
+
+    def _answer(self, proceed: Proceed, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        stubs = self._stubs.get(id(module))
+        if stubs is None:
+            return proceed(module, *args, **kwargs)
+        turn = self._turns.get(id(module), 0)
+        self._turns[id(module)] = turn + 1
+        leaves = inexact_leaves((*args, *kwargs.values()))
+        if turn < len(stubs):
+            return stubs[turn](leaves)
+        return min(stubs, key=lambda stub: stub.distance(leaves))(leaves)  # a checkpoint calls again, in whatever order
+
+    def _all_stubs(self) -> Iterable[Stub]:
+        return (stub for stubs in self._stubs.values() for stub in stubs)
+
+    def _trainable(self) -> list[tuple[str, torch.Tensor]]:
+        inside = {id(p) for inner in self.call.inner for p in inner.module.parameters()}
+        return [(name, p) for name, p in super()._trainable() if id(p) not in inside]
+
+
+def spare_padding(module: nn.Module, tensors: list[torch.Tensor], untouched: dict[int, torch.Tensor]) -> None:
+    """Mark the entries of an embedding's table whose gradient PyTorch defines away."""
+    if not isinstance(module, nn.Embedding | nn.EmbeddingBag):
+        return
+    position = next((index for index, tensor in enumerate(tensors) if tensor is module.weight), None)
+    if position is None or (module.padding_idx is None and module.max_norm is None and not module.scale_grad_by_freq):
+        return
+    mask = torch.zeros_like(module.weight, dtype=torch.bool)
+    if module.max_norm is not None or module.scale_grad_by_freq:
+        mask[:] = True
+    elif module.padding_idx is not None:
+        mask[module.padding_idx] = True
+    untouched[position] = mask
+
+
+def is_stock(module: nn.Module) -> bool:
+    """Whether a module is one of PyTorch's own classes, run as it is: no subclass, no replaced forward, no hooks."""
+    kind = type(module)
+    if not kind.__module__.startswith("torch.nn.") or "forward" in vars(module):
+        return False
+    home = sys.modules.get(kind.__module__)
+    return getattr(home, kind.__name__, None) is kind and not hooked(module)
+
+
+def hooked(module: nn.Module) -> bool:
+    """Whether the module has hooks that take part in a call."""
+    tables = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(tables)
