@@ -107,3 +107,11 @@ class FirstSteps:
         if not self.trained:
             return "the model has no parameter that requires a gradient"
         return None if self.steps else "the loss or a gradient was not finite before the first step"
+
+    def unfinished(self) -> str | None:
+        """Why the steps say nothing of what training does, as a fact; ``None`` where all of them were made and were finite."""
+        if self.trained and not self.stepped:
+            return "the subject has no optimiser"
+        if not self.unmet() and self.steps < self.planned:
+            return f"only {self.steps} of {self.planned} steps were finite"
+        return self.unmet()

@@ -166,6 +166,12 @@ class Training:
         """Whether the set-up learns nothing: it breaks off, or does not beat the best constant output and is not about to."""
         return not self.own.finite or (self.gain < BEATEN and not self.outlook >= BEATEN)
 
+    def nothing_to_explain(self) -> str | None:
+        """That the set-up learns, as a fact; ``None`` where it does not, so that a cause is wanted."""
+        if self.failing:
+            return None
+        return f"the training probe explains {self.gain:.0%} of the best constant output's loss: there is no failure to explain"
+
     def trial(self, change: str) -> tuple[Attempt, ...]:
         """The trials of one kind of change."""
         return tuple(trial for trial in self.trials if trial.change == change)

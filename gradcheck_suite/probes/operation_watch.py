@@ -19,8 +19,8 @@ from gradcheck_suite.subject import Subject
 
 # They write infinities that were asked for: constants, masks, memory not yet filled.
 _WRITERS = {
-    "constant_pad_nd", "empty", "empty_like", "empty_strided", "fill", "fill_", "full", "full_like", "index_put", "index_put_", "lift_fresh",
-    "masked_fill", "masked_fill_", "masked_scatter", "new_empty", "new_full", "scalar_tensor", "scatter", "where",
+    "constant_pad_nd", "empty", "empty_like", "empty_strided", "fill", "fill_", "full", "full_like", "index_put", "index_put_",
+    "lift_fresh", "masked_fill", "masked_fill_", "masked_scatter", "new_empty", "new_full", "scalar_tensor", "scatter", "where",
 }
 _KEPT = 20
 

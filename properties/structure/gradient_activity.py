@@ -47,11 +47,7 @@ from gradcheck_suite.core.property import Property
 
 def three_steps(first_steps: FirstSteps) -> str | None:
     """Three finite steps of an optimiser."""
-    if first_steps.trained and not first_steps.stepped:
-        return "the subject has no optimiser"
-    if first_steps.steps < first_steps.planned and not first_steps.unmet():
-        return f"only {first_steps.steps} of {first_steps.planned} steps were finite"
-    return first_steps.unmet()
+    return first_steps.unfinished()
 
 
 def measure(first_steps: FirstSteps) -> Iterator[Evidence]:
@@ -69,7 +65,7 @@ def measure(first_steps: FirstSteps) -> Iterator[Evidence]:
 
 
 def _evidence(count: int, where: Where, note: str) -> Evidence:
-    return Evidence(quantity="steps with a gradient other than zero", value=count, error=0.0, low=1.0, high=float("inf"),
+    return Evidence(quantity="steps with a gradient other than zero", value=float(count), error=0.0, low=1.0, high=float("inf"),
                     where=where, note=note)
 
 

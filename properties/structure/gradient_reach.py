@@ -72,7 +72,7 @@ def measure(first_steps: FirstSteps) -> Iterator[Evidence]:
 
 
 def _evidence(count: float, where: Where, note: str, level: Level | None = None) -> Evidence:
-    return Evidence(quantity="backward passes that reach the parameter", value=count, error=0.0, low=1.0, high=float("inf"),
+    return Evidence(quantity="backward passes that reach the parameter", value=float(count), error=0.0, low=1.0, high=float("inf"),
                     where=where, note=note, level=level)
 
 

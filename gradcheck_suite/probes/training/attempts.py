@@ -22,6 +22,7 @@ Change = Callable[[Setup], Setup | None]
 EXPLAINED = 0.5
 LEARNING_RATE = "learning rate"
 ZEROED = "zeroed inputs"
+_NOTICEABLE = 0.01
 
 
 def trained(run: Experiment, steps: int, constant: Constant, change: str = "", factor: float = 1.0) -> Attempt:
@@ -58,7 +59,8 @@ def trials(subject: Subject, seed: int, steps: int, own: Attempt) -> Iterator[At
     """The set-up with one thing changed, each from the same initialisation.
 
     Learning rates go by factors of ten until one explains more than half of the constant's loss more than the set-up itself.
-    Where the loss or a gradient is not finite before the first step, no rate can help and none is tried.
+    A larger rate that is no better ends the way up. Where the loss or a gradient is not finite before the first step, no rate
+    can help and none is tried.
     """
     if own.losses.size > 2:
         yield from _rates(subject, seed, steps, own)
@@ -80,7 +82,7 @@ def _rates(subject: Subject, seed: int, steps: int, own: Attempt) -> Iterator[At
             yield found
             if explains(found, own):
                 return
-            if factor > 1.0 and not found.finite:
+            if factor > 1.0 and not found.reached < own.reached - _NOTICEABLE * abs(own.constant):
                 break
 
 
