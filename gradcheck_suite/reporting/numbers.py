@@ -30,8 +30,10 @@ def plain(value: float, digits: int = _DIGITS) -> str:
 
 
 def measured(value: float, error: float) -> str:
-    """A value and its error, the value cut where the error begins: ``0.0312 ± 0.0004``, ``(3.12 ± 0.04) × 10⁻⁷``."""
-    if not (math.isfinite(value) and math.isfinite(error)) or error <= 0:
+    """A value and its error, the value cut where the error begins: ``0.0312 ± 0.0004``, ``(3.12 ± 0.04) × 10⁻⁷``, ``0 (exact)``."""
+    if error == 0:
+        return f"{plain(value)} (exact)"
+    if not (math.isfinite(value) and math.isfinite(error)) or error < 0:
         return f"{plain(value)} ± {plain(error, 2)}"
     size = max(_exponent(value), _exponent(error))
     last = _exponent(error) - 1  # the error keeps two digits

@@ -36,7 +36,7 @@ def test_plain(value, text):
 
 @pytest.mark.parametrize(("value", "error", "text"), [
     (0.0312, 0.0004, "0.03120 ± 0.00040"), (3.1234e-7, 4e-9, "(3.123 ± 0.040) × 10⁻⁷"), (-0.687, 0.041, "−0.687 ± 0.041"),
-    (0.3, 1e-17, "0.3 ± 10⁻¹⁷"), (5.0, 100.0, "5 ± 100"), (0.0, 0.0, "0 ± 0"), (0.0, 1e-9, "(0.0 ± 1.0) × 10⁻⁹"),
+    (0.3, 1e-17, "0.3 ± 10⁻¹⁷"), (5.0, 100.0, "5 ± 100"), (0.0, 0.0, "0 (exact)"), (0.0, 1e-9, "(0.0 ± 1.0) × 10⁻⁹"),
     (math.nan, math.inf, "not a number ± ∞"), (1e300, 1e299, "(1.00 ± 0.10) × 10³⁰⁰"), (12.3, 0.097, "12.300 ± 0.097"),
 ])
 def test_measured(value, error, text):
@@ -46,7 +46,7 @@ def test_measured(value, error, text):
 @given(FINITE, st.floats(min_value=0.0, allow_nan=False))
 def test_any_measurement_has_one_sign_of_uncertainty_and_a_readable_length(value, error):
     text = measured(value, error)
-    assert text.count("±") == 1
+    assert text.count("±") + text.count("(exact)") == 1
     assert len(text) < 60
 
 
