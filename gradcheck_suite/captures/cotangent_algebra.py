@@ -1,0 +1,34 @@
+"""How the gradient answers to multiples and sums of cotangents, on one recorded graph."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradcheck_suite.captures.gradient_rows import Rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CotangentAlgebra:
+    """Gradients g(U), g(V), g(2^k U) and g(3U + V) of R tensors, U and V standard normal cotangents of all floating outputs.
+
+    Attributes:
+        rows: what the R tensors are.
+        exponents: the powers k that were tried.
+        bits: number of bits in which g(2^k U) differs from 2^k g(U), over all k (R), int64.
+        entries: number of entries (R), int64.
+        subnormal: number of entries of g(U) too small to be scaled exactly (R), int64.
+        residual: ||g(3U + V) - 3g(U) - g(V)|| (R).
+        scale: 3||g(U)|| + ||g(V)|| (R).
+        noise: the largest ||g(kW) - k g(W)|| over W in {3U, V, 3U + V} and k in {1.1, 0.7, 1.3}, per unit k (R).
+        epsilon: distance from 1 to the next number in each tensor's format (R).
+    """
+
+    rows: Rows
+    exponents: tuple[int, ...]
+    bits: np.ndarray
+    entries: np.ndarray
+    subnormal: np.ndarray
+    residual: np.ndarray
+    scale: np.ndarray
+    noise: np.ndarray
+    epsilon: np.ndarray

@@ -1,0 +1,60 @@
+"""Cotangent algebra: a backward pass is linear in its cotangent, exactly so for powers of two."""
+
+import torch
+
+from gradcheck_suite.captures.codec import frozen
+from gradcheck_suite.captures.cotangent_algebra import CotangentAlgebra
+from gradcheck_suite.core.budget import Budget
+from gradcheck_suite.core.seeds import derive
+from gradcheck_suite.numerics.rounding import NOISE_FACTORS
+from gradcheck_suite.probes.execution import cotangents, realise
+from gradcheck_suite.probes.gradient_rows import Graph, differing_bits, norm
+from gradcheck_suite.probes.state import preserved
+from gradcheck_suite.subject import Subject
+
+EXPONENTS = (3, -2)
+Gradients = list[torch.Tensor]
+
+
+def cotangent_algebra(subject: Subject, budget: Budget, seed: int) -> CotangentAlgebra:
+    """Pull several related cotangents back through one graph (see ``captures.cotangent_algebra``).
+
+    Raises:
+        SubjectError: the subject could not be built, or a pass raised.
+        NotApplicable: nothing can be differentiated, or the graph cannot be used twice.
+    """
+    setup = realise(subject, seed)
+    with preserved(setup.model), torch.enable_grad():
+        graph = Graph.record(setup)
+        u, v = cotangents(graph.outputs, derive(seed, "U")), cotangents(graph.outputs, derive(seed, "V"))
+        w = [3 * a + b for a, b in zip(u, v, strict=True)]
+        of_u, of_v, of_w = graph.pull(u), graph.pull(v), graph.pull(w)
+        bits = [0] * len(of_u)
+        for exponent in EXPONENTS:
+            scaled = graph.pull([2.0**exponent * item for item in u])
+            bits = [n + differing_bits(a, 2.0**exponent * b) for n, a, b in zip(bits, scaled, of_u, strict=True)]
+        noise = [0.0] * len(of_u)
+        for cotangent, gradients, weight in ((u, of_u, 3.0), (v, of_v, 1.0), (w, of_w, 1.0)):
+            noise = _noisiest(noise, _noise(graph, cotangent, gradients, weight))
+    residual = [norm(c - 3 * a - b) for a, b, c in zip(of_u, of_v, of_w, strict=True)]
+    scale = [3 * norm(a) + norm(b) for a, b in zip(of_u, of_v, strict=True)]
+    limits = [torch.finfo(item.dtype) for item in of_u]
+    small = [int(((a != 0) & (a.abs() < 16 * limit.tiny)).sum()) for a, limit in zip(of_u, limits, strict=True)]
+    return CotangentAlgebra(
+        rows=graph.rows, exponents=EXPONENTS, bits=frozen(bits, "<i8"), entries=frozen([item.numel() for item in of_u], "<i8"),
+        subnormal=frozen(small, "<i8"), residual=frozen(residual), scale=frozen(scale), noise=frozen(noise),
+        epsilon=frozen([limit.eps for limit in limits]),
+    )
+
+
+def _noise(graph: Graph, cotangent: Gradients, gradients: Gradients, weight: float) -> list[float]:
+    """How far the gradient of kW is from k times that of W, per unit k and weighted as the identity weighs it."""
+    worst = [0.0] * len(gradients)
+    for factor in NOISE_FACTORS:
+        scaled = graph.pull([factor * item for item in cotangent])
+        worst = _noisiest(worst, [weight * norm(a - factor * b) / factor for a, b in zip(scaled, gradients, strict=True)])
+    return worst
+
+
+def _noisiest(one: list[float], other: list[float]) -> list[float]:
+    return [max(pair) for pair in zip(one, other, strict=True)]

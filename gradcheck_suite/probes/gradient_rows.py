@@ -1,0 +1,79 @@
+"""Gradients of one graph for several cotangents, row by row: what every leaf layer gives, every input, every parameter."""
+
+from dataclasses import dataclass
+
+import torch
+
+from gradcheck_suite.captures.gradient_rows import Rows
+from gradcheck_suite.core.errors import NotApplicable
+from gradcheck_suite.probes.execution import Running, differentiable, failures, floating
+from gradcheck_suite.probes.leaves import LeafCall, LeafWatch
+from gradcheck_suite.subject import Batch, Setup
+
+
+@dataclass(slots=True)
+class Graph:
+    """One forward pass, kept: its floating outputs that carry a graph, and the tensors whose gradients are asked for.
+
+    ``rows`` names these tensors: leaf layers' outputs in order of execution, then inputs, then parameters.
+    """
+
+    outputs: list[torch.Tensor]
+    tensors: list[torch.Tensor]
+    rows: Rows
+
+    @classmethod
+    def record(cls, setup: Setup, batch: Batch | None = None) -> "Graph":
+        """Run the model forward on its batch, or another.
+
+        Raises:
+            SubjectError: the forward pass raised.
+            NotApplicable: no floating output depends on anything that requires a gradient.
+        """
+        model, calls = setup.model, []  # type: ignore[var-annotated]
+        data, leaves = differentiable(setup.batch if batch is None else batch)
+
+        def keep(call: LeafCall) -> None:
+            calls.extend((call.path, call.kind, output) for output in call.outputs if output.requires_grad)
+
+        with Running(model) as running, LeafWatch(model, keep), failures("forward", running):
+            output = model(*data.args, **data.kwargs)
+        outputs = [tensor for tensor in floating(output) if tensor.requires_grad]
+        if not outputs:
+            raise NotApplicable("no floating output of the model depends on its inputs or parameters")
+        parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        rows = Rows(
+            names=(*(path for path, _, _ in calls), *(f"input[{i}]" for i in range(len(leaves))), *(name for name, _ in parameters)),
+            roles=(*["layer"] * len(calls), *["input"] * len(leaves), *["parameter"] * len(parameters)),
+            kinds=(*(kind for _, kind, _ in calls), *[""] * (len(leaves) + len(parameters))),
+        )
+        return cls(outputs, [*(tensor for _, _, tensor in calls), *leaves, *(p for _, p in parameters)], rows)
+
+    def pull(self, cotangents: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The gradients of Σ <output, cotangent>; zeros where a tensor is not reached.
+
+        Raises:
+            SubjectError: the backward pass raised.
+            NotApplicable: the graph cannot be used twice.
+        """
+        try:
+            found = torch.autograd.grad(self.outputs, self.tensors, cotangents, retain_graph=True, allow_unused=True)
+        except RuntimeError as error:
+            if "second time" in str(error):
+                raise NotApplicable("the graph of the model cannot be differentiated twice") from None
+            with failures("backward"):
+                raise
+        return [torch.zeros_like(tensor) if g is None else g.to_dense() for tensor, g in zip(self.tensors, found, strict=True)]
+
+
+def norm(tensor: torch.Tensor) -> float:
+    """Euclidean norm, accumulated in float64."""
+    plain = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    return float(plain.detach().double().norm())
+
+
+def differing_bits(one: torch.Tensor, other: torch.Tensor) -> int:
+    """Number of bits in which two tensors of one shape and dtype differ; zeros of either sign are the same number."""
+    left, right = (torch.where(t == 0, torch.zeros_like(t), t).contiguous().reshape(-1).view(torch.uint8) for t in (one, other))
+    changed = torch.bitwise_xor(left, right)
+    return int(sum(int(((changed >> bit) & 1).sum()) for bit in range(8)))

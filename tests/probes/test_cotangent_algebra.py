@@ -1,0 +1,111 @@
+"""Cotangent algebra: right networks scale and add exactly, wrong backward passes are found and placed."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from gradcheck_suite.captures.codec import decode, encode
+from gradcheck_suite.captures.gradient_rows import Rows
+from gradcheck_suite.core.budget import BUDGETS
+from gradcheck_suite.core.errors import NotApplicable
+from gradcheck_suite.numerics.rounding import largest, resolution, tolerance
+from gradcheck_suite.probes.cotangent_algebra import cotangent_algebra
+from gradcheck_suite.probes.gradient_rows import differing_bits
+from gradcheck_suite.subject import Batch, Setup, Subject
+
+
+class Clip(torch.autograd.Function):
+    """The identity with a clipped gradient."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient.clamp(-0.5, 0.5)
+
+
+class Clipped(nn.Module):
+    def forward(self, x):
+        return Clip.apply(x)
+
+
+class Once(torch.autograd.Function):
+    """Doubling that forgets what it saved after one backward pass."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.used = False
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        if ctx.used:
+            raise RuntimeError("Trying to backward through the graph a second time")
+        ctx.used = True
+        return 2 * gradient
+
+
+class Single(nn.Module):
+    def forward(self, x):
+        return Once.apply(x)
+
+
+def capture(make, dtype=torch.float64):
+    def setup(seed):
+        torch.manual_seed(seed)
+        return Setup(make().to(dtype), Batch((torch.randn(5, 4, dtype=dtype),)))
+
+    return cotangent_algebra(Subject("model", setup), BUDGETS["quick"], 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_right_networks_scale_exactly_and_add_to_rounding(dtype):
+    seen = capture(lambda: nn.Sequential(nn.Linear(4, 2), nn.LayerNorm(2, eps=1e-12), nn.Tanh(), nn.Linear(2, 3)), dtype)
+    assert seen.bits.sum() == 0
+    assert seen.subnormal.sum() == 0
+    allowed = [tolerance(*row) for row in zip(seen.epsilon, seen.scale, seen.noise, strict=True)]
+    assert (seen.residual <= np.array(allowed)).all()
+    again = decode(encode(seen))
+    np.testing.assert_array_equal(again.noise, seen.noise)
+    assert again.rows == seen.rows
+
+
+def test_clipping_is_found_behind_the_last_right_layer():
+    seen = capture(lambda: nn.Sequential(nn.Linear(4, 6), Clipped(), nn.Tanh(), nn.Linear(6, 3)))
+    wrong = (seen.bits > 0).tolist()
+    assert seen.rows.suspect(wrong).module == "1"
+    residual = seen.residual > 1e-3 * np.where(seen.scale > 0, seen.scale, 1)
+    assert seen.rows.suspect(residual.tolist()).module == "1"
+    right_parameters = [name for name, bad in zip(seen.rows.names, wrong, strict=True) if not bad]
+    assert "3.weight" in right_parameters
+    assert "0.weight" not in right_parameters
+
+
+def test_a_graph_for_one_use_is_not_judged():
+    with pytest.raises(NotApplicable, match="twice"):
+        capture(lambda: nn.Sequential(nn.Linear(4, 3), Single()))
+
+
+def test_bits_are_counted_and_signed_zeros_are_equal():
+    one = torch.tensor([1.0, 0.0, 2.0])
+    assert differing_bits(one, torch.tensor([1.0, -0.0, 2.0])) == 0
+    assert differing_bits(one, torch.tensor([1.0, 0.0, 4.0])) == 1
+    assert differing_bits(one.double(), -one.double()) == 2
+
+
+def test_the_suspect_is_the_layer_behind_the_last_wrong_one():
+    rows = Rows(names=("a", "b", "c", "input[0]", "b.weight"), roles=("layer",) * 3 + ("input", "parameter"), kinds=("A", "B", "C", "", ""))
+    assert rows.suspect([True, False, False, True, False]).module == "b"
+    assert rows.suspect([False, False, False, True, False]).module == "a"
+    assert rows.suspect([False, False, False, False, True]).parameter == "weight"
+    assert rows.suspect([True, True, True, True, True]).module == "c"
+
+
+def test_tolerances_grow_with_noise_and_stay_below_what_nothing_explains():
+    assert tolerance(2.0**-52, 1.0) == 32 * 2.0**-53
+    assert tolerance(2.0**-52, 1.0, 1e-10) > 8e-10
+    for epsilon in (2.0**-52, 2.0**-23):
+        assert tolerance(epsilon, 1.0) < resolution(epsilon) < largest(epsilon) < 0.1
