@@ -162,6 +162,7 @@ def _places(findings: list[Finding]) -> tuple[tuple[str, ...], int]:
 
 
 def short_place(finding: Finding) -> str:
-    """The module and parameter of a finding, or its function: enough for a list."""
+    """The module and parameter of a finding, and the function there: enough for a list."""
     where = finding.where
-    return ".".join(part for part in (where.module, where.parameter) if part) or where.function or ""
+    path = ".".join(part for part in (where.module, where.parameter) if part)
+    return f"{path} ({where.function})" if path and where.function else path or where.function or ""

@@ -1,5 +1,6 @@
 """A finding in full, as data: its number on a gauge, its exhibits drawn, its remedies on the same scale."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -14,7 +15,7 @@ from gradcheck_suite.reporting.gauge import Gauge, Scale, gauge, scale_of
 MOST_CHARTS: Final = 30  # drawn in one page: a drawing costs 35 ms and 15 kB
 MOST_PICTURES: Final = 6
 MOST_TABLE_ROWS: Final = 40
-_OVER_DEPTH: Final = ("layer", "depth", "block", "module")
+_OVER_DEPTH: Final = re.compile(r"\b(layer|depth|block|module)s?\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,4 +110,4 @@ def pictures(findings: Iterable[Finding], anchors: Mapping[int, str]) -> tuple[P
 
 def over_depth(curve: Curve) -> bool:
     """Whether a curve runs through the layers of a network, as its axis says."""
-    return curve.x_label.lower().startswith(_OVER_DEPTH)
+    return _OVER_DEPTH.search(curve.x_label) is not None

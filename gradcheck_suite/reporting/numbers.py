@@ -39,6 +39,8 @@ def measured(value: float, error: float) -> str:
     last = _exponent(error) - 1  # the error keeps two digits
     if size - last >= _DIGITS + 2:
         return f"{plain(value)} ± {plain(error, 2)}"
+    if size - last >= _DIGITS and size in _FIXED:
+        return _minus(f"{value:.{max(0, -last - 1)}f} ± ") + plain(error, 2)
     if size in _FIXED:
         return _minus(f"{value:.{max(0, -last)}f} ± {error:.{max(0, -last)}f}")
     decimals = max(0, size - last)

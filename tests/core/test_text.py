@@ -78,9 +78,9 @@ def test_headline_of_a_violated_run():
     line = headline(samples.mixed_report())
     assert line.verdict is Verdict.VIOLATED
     assert line.sentence == "2 requirements are violated in resnet"
-    assert line.places == ("layer3.0.act", "layer1")
+    assert line.places == ("layer3.0.act (FusedGELU)", "layer1")
     assert line.also == "1 check ended in an error, 1 indicator warns, 1 finding is inconclusive, 8 statements hold"
-    assert str(line).startswith("2 requirements are violated in resnet: layer3.0.act, layer1. 1 check")
+    assert str(line).startswith("2 requirements are violated in resnet: layer3.0.act (FusedGELU), layer1. 1 check")
 
 
 @pytest.mark.parametrize(("findings", "sentence", "verdict"), [

@@ -58,4 +58,5 @@ def test_pictures_are_few():
 
 def test_over_depth_reads_the_axis():
     assert over_depth(Curve(title="", x_label="Layer index", y_label="", series=()))
+    assert over_depth(Curve(title="", x_label="dense layer, at its input", y_label="", series=()))
     assert not over_depth(Curve(title="", x_label="step", y_label="", series=()))

@@ -28,7 +28,7 @@ def test_each_line_is_one_command():
 
 def test_an_annotation_is_at_its_source_and_says_what_the_text_says():
     first = commands(samples.report_of([samples.wrong_backward()]))[0]
-    assert first[2] == "file=demo/ops.py,line=41,title=backprop-agreement violated at layer3.0.act"
+    assert first[2] == "file=demo/ops.py,line=41,title=backprop-agreement violated at layer3.0.act (FusedGELU)"
     assert unescaped(first[3]) == finding_text(samples.wrong_backward())
 
 

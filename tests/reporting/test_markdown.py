@@ -24,7 +24,7 @@ def shown(markdown: str) -> str:
 def test_a_row_for_each_finding_that_asks_for_attention():
     page = PARSER.render(render(samples.mixed_report()))
     assert page.count("<tr>") == 6
-    assert "<h2>2 requirements are violated in resnet: <code>layer3.0.act</code> <code>layer1</code></h2>" in page
+    assert "<h2>2 requirements are violated in resnet: <code>layer3.0.act (FusedGELU)</code> <code>layer1</code></h2>" in page
     assert "<code>gradcheck replay" in page
 
 
