@@ -17,6 +17,8 @@ from gradcheck_suite.architectures.kinds import KINDS
 from gradcheck_suite.architectures.shapes import Shape
 from gradcheck_suite.core.architecture import Layer, Option, layer
 
+Options = dict[str, Option]
+
 _MOST_POSITIONS = 64
 _LONGEST_BRANCH = 3
 
@@ -63,8 +65,20 @@ def input_shape(draw: Draw, domain: Domain, form: Form) -> Shape:
     return (features, draw(between(2, 8))) if form == "signal" else (features, draw(between(2, 6)), draw(between(2, 6)))
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A layer, and a mark for it and for each layer inside, in the order of ``Layer.walk``.
+
+    A defect is planted at the highest mark. As the marks are drawn with the layers, deleting another layer while shrinking
+    leaves the defect in its place.
+    """
+
+    layer: Layer
+    marks: tuple[int, ...]
+
+
 @st.composite
-def next_layer(draw: Draw, spot: Spot, depth: tuple[int, int], need: Need) -> Layer | None:
+def next_layer(draw: Draw, spot: Spot, depth: tuple[int, int], need: Need) -> Drawn | None:
     """One more layer at the top level, or ``None`` to end where that is possible.
 
     ``depth`` is how many more layers there must and may be, ``need`` what must still be among them.
@@ -117,7 +131,7 @@ def _branch_kinds(spot: Spot) -> tuple[str, ...]:
 
 
 @st.composite
-def _next_inside(draw: Draw, spot: Spot, number: int) -> Layer | None:
+def _next_inside(draw: Draw, spot: Spot, number: int) -> Drawn | None:
     kinds = _branch_kinds(spot)
     end = draw(between(0, 2)) == 0
     if not kinds or number == _LONGEST_BRANCH or (end and number > 0):
@@ -125,26 +139,28 @@ def _next_inside(draw: Draw, spot: Spot, number: int) -> Layer | None:
     return _of_kind(draw, draw(_weighed(kinds)), spot)
 
 
-def _container(draw: Draw, kind: str, spot: Spot) -> Layer:
+def _container(draw: Draw, kind: str, spot: Spot, mark: int) -> Drawn:
     """A container with a branch of one to three layers that fits it."""
     spot = replace(spot, keeps="shape" if kind == "residual" else "positions")
     layers: list[Layer] = []
+    marks = [mark]
     while (drawn := draw(_next_inside(spot, len(layers)))) is not None:
-        layers.append(drawn)
-        spot = replace(spot, shape=output_shape(drawn, spot.shape))
-    return layer(kind, *layers, **({"axis": 0} if kind == "concatenate" and spot.form == "signal" else {}))
+        layers.append(drawn.layer)
+        marks += drawn.marks
+        spot = replace(spot, shape=output_shape(drawn.layer, spot.shape))
+    options: Options = {"axis": 0} if kind == "concatenate" and spot.form == "signal" else {}
+    return Drawn(layer(kind, *layers, **options), tuple(marks))
 
 
-def _of_kind(draw: Draw, kind: str, spot: Spot) -> Layer:
+def _of_kind(draw: Draw, kind: str, spot: Spot) -> Drawn:
     """A layer of the kind with options that fit the spot; options at their default are left out."""
+    mark = draw(between(0, 255)) if spot.domain.defects else 0
     if KINDS[kind].family == "container":
-        return _container(draw, kind, spot)
+        return _container(draw, kind, spot, mark)
     chosen = _OPTIONS[kind](draw, spot) if kind in _OPTIONS else {}
     table = KINDS[kind].options
-    return layer(kind, **{name: value for name, value in chosen.items() if value != table[name].default})
-
-
-Options = dict[str, Option]
+    options = {name: value for name, value in chosen.items() if value != table[name].default}
+    return Drawn(layer(kind, **options), (mark,))
 
 
 def _width(draw: Draw, spot: Spot) -> int:

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from gradcheck_suite.architectures.build import make_batch
 from gradcheck_suite.architectures.defects import DEFECTS, hosts
 from gradcheck_suite.architectures.domain import FLOW, Domain, DomainOptions, Form, Need, domain, need_of, step
-from gradcheck_suite.architectures.drawing import Spot, input_shape, next_layer
+from gradcheck_suite.architectures.drawing import Drawn, Spot, input_shape, next_layer
 from gradcheck_suite.architectures.draws import Draw, between, one_of
 from gradcheck_suite.architectures.grammar import Place, output_shape, places
 from gradcheck_suite.architectures.losses import LOSSES, classes
 from gradcheck_suite.architectures.values import VALUES
-from gradcheck_suite.core.architecture import Architecture, Defect, Layer
+from gradcheck_suite.core.architecture import Architecture, Defect
 from gradcheck_suite.core.errors import UsageError
 from gradcheck_suite.subject import Batch
 
@@ -59,10 +59,12 @@ def _architectures(draw: Draw, domain: Domain) -> Architecture:
     form: Form = draw(one_of(*domain.input_kinds))
     shape = input_shape(draw, domain, form)
     vocabulary = draw(between(1, 8)) if form == "tokens" else 0
-    layers, forms = _layers(draw, Spot(domain, form, shape, biased=need[0] == "bias"), need)
-    plain = Architecture(input_shape=shape, layers=layers, vocabulary=vocabulary)
+    drawn, forms = _row(draw, Spot(domain, form, shape, biased=need[0] == "bias"), need)
+    plain = Architecture(input_shape=shape, layers=tuple(one.layer for one in drawn), vocabulary=vocabulary)
     everywhere = places(plain)
-    output = everywhere[str(len(layers) - 1)].output_shape
+    marks = [mark for one in drawn for mark in one.marks]
+    strength = draw(one_of(*DEFECTS[defect].strengths)) if defect else 1.0
+    output = everywhere[str(plain.depth - 1)].output_shape
     return plain.changed(
         loss=draw(one_of(*(loss for loss in domain.losses if not LOSSES[loss].classes or classes(output) > 1))),
         batch=draw(between(max(domain.batch[0], _fewest(everywhere, defect)), domain.batch[1])),
@@ -71,23 +73,23 @@ def _architectures(draw: Draw, domain: Domain) -> Architecture:
         optimizer=draw(one_of(*domain.optimizers)),
         training=draw(one_of(True, False)) if domain.training is None else domain.training,
         dtype=domain.dtype,
-        defects=(_planted(draw, defect, everywhere, forms),) if defect else (),
+        defects=(Defect(kind=defect, module=_place(defect, everywhere, marks, forms), strength=strength),) if defect else (),
     )
 
 
-def _layers(draw: Draw, spot: Spot, need: Need) -> tuple[tuple[Layer, ...], tuple[Form, ...]]:
+def _row(draw: Draw, spot: Spot, need: Need) -> tuple[tuple[Drawn, ...], tuple[Form, ...]]:
     """Layers in a row, and the form of a sample before each of them."""
     depth = spot.domain.depth
-    layers: list[Layer] = []
+    row: list[Drawn] = []
     forms: list[Form] = []
     while (drawn := draw(next_layer(spot, depth, need))) is not None:
-        layers.append(drawn)
+        row.append(drawn)
         forms.append(spot.form)
-        rest = step(spot.domain, spot.form, depth, need, drawn.kind)
+        rest = step(spot.domain, spot.form, depth, need, drawn.layer.kind)
         assert rest is not None
         form, depth, need = rest
-        spot = replace(spot, form=form, shape=output_shape(drawn, spot.shape))
-    return tuple(layers), tuple(forms)
+        spot = replace(spot, form=form, shape=output_shape(drawn.layer, spot.shape))
+    return tuple(row), tuple(forms)
 
 
 def _fewest(everywhere: Mapping[str, Place], defect: str) -> int:
@@ -96,16 +98,16 @@ def _fewest(everywhere: Mapping[str, Place], defect: str) -> int:
     return max(1 + single, DEFECTS[defect].samples if defect else 1)
 
 
-def _planted(draw: Draw, kind: str, everywhere: Mapping[str, Place], forms: tuple[Form, ...]) -> Defect:
-    """The defect in one of the modules that have what it needs; where it cuts the graph, before a trainable layer."""
+def _place(kind: str, everywhere: Mapping[str, Place], marks: Iterable[int], forms: tuple[Form, ...]) -> str:
+    """The module with the highest mark of those that have what the defect needs; where it cuts the graph, before a trainable one."""
     found = DEFECTS[kind]
     end = len(forms)
     if found.cuts:
         end = max(index for index in range(end) if hosts("gain", everywhere[str(index)]))
-    fitting = []
-    for path, place in everywhere.items():
+    fitting = {}
+    for (path, place), mark in zip(everywhere.items(), marks, strict=True):
         top = int(path.partition(".")[0])
         timed = found.needs != "time" or FLOW[place.layer.kind][forms[top]] == "sequence"
         if top < end and timed and hosts(kind, place):
-            fitting.append(path)
-    return Defect(kind=kind, module=draw(one_of(*fitting)), strength=draw(one_of(*found.strengths)))
+            fitting[path] = mark
+    return max(fitting, key=fitting.__getitem__)
