@@ -201,8 +201,27 @@ def _report(openers: "list[Callable[[], CaptureSource]]", properties: "tuple[Pro
     return report
 
 
-def check_gradient(f: Callable[..., Any], grad_f: Callable[..., Any], x: Any, **options: Any) -> "Report":
-    """Check a hand-written NumPy gradient; see ``gradcheck_suite.handwritten.check_gradient``."""
+def check_gradient(f: Callable[..., Any], grad_f: Callable[..., Any], x: Any, *, seed: int = 0, name: str | None = None,
+                   budget: str = "standard") -> "Report":
+    """Compare a hand-written NumPy gradient with the derivative; needs no torch.
+
+    Layers, networks of layers, (forward, backward) pairs and update steps: see ``gradcheck_suite.handwritten``.
+
+    Args:
+        f: a function of one argument that returns a number or an array of floats.
+        grad_f: ``grad_f(x)``, the gradient in the structure of ``x``; where ``f`` returns an array, ``grad_f(x, cotangent)``, the
+            gradient of the sum of cotangent * f(x).
+        x: an array of floats, or a tuple, list or dict of arrays, nested or not; it is copied.
+        seed: of random directions and cotangents.
+        name: of the function in the report.
+        budget: ``"quick"``, ``"standard"`` or ``"thorough"``.
+
+    Returns:
+        The report: ``findings``, ``summary``, ``ok``, ``to_json(path)``, ``to_html(path)``.
+
+    Raises:
+        UsageError: an argument, or what a function returns, is not what is allowed.
+    """
     from gradcheck_suite.handwritten import check_gradient as check
 
-    return check(f, grad_f, x, **options)
+    return check(f, grad_f, x, seed=seed, name=name, budget=budget)

@@ -77,6 +77,11 @@ class Comparison:
         return "agrees" if self.error <= resolution else "open"
 
 
+def resolution(roundoff: float) -> float:
+    """The deviation that a comparison must be able to see: 1e-4 in double precision, 0.05 in less."""
+    return 1e-4 if roundoff <= 2.0**-53 else 0.05
+
+
 def _share(part: float, whole: float) -> float:
     if part == 0.0:
         return 0.0
@@ -123,8 +128,8 @@ class Place:
     def settled(self, resolution: float) -> tuple[Status, Comparison]:
         """What all comparisons say together, and the one to show.
 
-        A disagreement at x stands if it repeats at two points nearby, and is confined to x (``exceptional``) if two points nearby
-        agree: x then lies where the function has one formula and its surroundings another.
+        A disagreement at x stands if it repeats at two points nearby, and is confined to x (``exceptional``) if it is larger than
+        the resolution and two points nearby agree: x then lies where the function has one formula and its surroundings another.
         """
         worst = self.worst(resolution)
         outcome = worst.outcome(resolution)
@@ -135,7 +140,8 @@ class Place:
         if len(against) >= 2:
             return ("disagrees", worst) if outcome == "disagrees" else ("disagrees-nearby", max(against, key=_clearness))
         if len(for_it) >= 2:
-            return ("exceptional", worst) if outcome == "disagrees" else ("agrees-nearby", max(for_it, key=lambda c: c.error))
+            confined = outcome == "disagrees" and worst.deviation > resolution
+            return ("exceptional", worst) if confined else ("agrees-nearby", max(for_it, key=lambda c: c.error))
         return "open", worst
 
 
@@ -202,8 +208,8 @@ class Part:
 
     @property
     def resolution(self) -> float:
-        """The deviation that a comparison must be able to see: 1e-4 in double precision, 0.05 in less."""
-        return 1e-4 if self.roundoff <= 2.0**-53 else 0.05
+        """The deviation that a comparison of this part must be able to see."""
+        return resolution(self.roundoff)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -146,7 +146,7 @@ def check_update(update: Callable[..., Any], parameters: Any, gradients: Any, le
 
     size = sum(leaf.array.size for leaf in nested(parameters, "parameters").leaves)
     facts = SubjectFacts(name=_named(name, update), target=identity_of(update).source or "", parameters=size)
-    return reported(Request(function="check_update", facts=facts, takes=takes, seed=0, budget="standard"), UPDATE)
+    return reported(Request(function="check_update", facts=facts, takes=takes, seed=None, budget="standard"), UPDATE)
 
 
 class _Network:
@@ -155,6 +155,9 @@ class _Network:
     def __init__(self, layers: Mapping[str, Layer], loss: Loss, x: Any, seed: int, budget: str) -> None:
         self.layers, self.loss, self.x, self.seed, self.budget = layers, loss, x, seed, budget_of(budget)
         self.notes: list[str] = []
+        for names in _holders(layers).values():
+            if len(names) > 1:
+                self.notes.append(f"the layers {', '.join(names)} are one object: what its forward pass keeps is overwritten by the next")
 
     def takes(self) -> dict[str, Take]:
         """A fresh set of ways to take the captures."""
@@ -178,6 +181,14 @@ class _Network:
             unit = LayerUnit(layer, value)
             found[name], value = unit.parameters, unit.output
         return _measured(ChainUnit(self.layers, found, self.loss, self.x), self.budget, derive(self.seed, "chain"))
+
+
+def _holders(layers: Mapping[str, Layer]) -> dict[int, list[str]]:
+    """The names under which each object stands in the chain."""
+    found: dict[int, list[str]] = {}
+    for name, layer in layers.items():
+        found.setdefault(id(layer.object), []).append(name)
+    return found
 
 
 def _alone(function: str, make: Callable[[], Unit], name: str, seed: int, budget: str) -> Report:

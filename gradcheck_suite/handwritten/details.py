@@ -15,16 +15,15 @@ SAMPLE = 7
 """Entries shown beside the worst one."""
 
 
-def detailed(experiment: Experiment, index: int, place: Place, resolution: float) -> Place:
+def detailed(experiment: Experiment, index: int, place: Place) -> Place:
     """A place with entries and pattern, where it disagrees; any other as it is.
 
     Args:
         experiment: that measured the place.
         index: of the argument that the place is.
         place: the comparisons.
-        resolution: of the part.
     """
-    status, shown = place.settled(resolution)
+    status, shown = place.settled(experiment.resolution)
     if status not in ("disagrees", "disagrees-nearby", "exceptional"):
         return place
     near = [linear for linear in experiment.neighbours() if linear.radius == shown.radius] if shown.radius else []
@@ -50,7 +49,9 @@ def _suspect(experiment: Experiment, linear: Linearization, index: int, enough: 
         error = CONFIDENCE * measured.error + (abs(measured.jump) if kinked else 0.0)
         return measured.value, error if math.isfinite(measured.value) else math.inf
 
-    return Suspect(analytic=analytic, along=along, scale=experiment.steps[index], seed=derive(0, "details", index))
+    usual = Suspect(analytic=analytic, along=along, scale=experiment.steps[index], seed=derive(0, "details", index))
+    defined = math.isfinite(along(next(usual.directions()))[1])
+    return usual if defined else replace(usual, scale=experiment.own_step(index))
 
 
 def _first_nonfinite(suspect: Suspect) -> Entry:

@@ -52,7 +52,21 @@ def _worst(place: Place) -> str:
         return ""
     entry = place.entries[0]
     name = f" in entry [{', '.join(map(str, entry.index))}]" if entry.index else ""
-    return f" (worst{name}: {entry.analytic:.6g} by hand, {entry.numeric:.6g} ± {entry.error:.1g} by differences)"
+    return f" (worst{name}: {entry.analytic:.6g} by hand, {entry.numeric:.6g} ± {entry.error:.1g} by differences{_others(place)})"
+
+
+def _others(place: Place) -> str:
+    """What the entries looked at have in common, where some of them are right."""
+    wrong = [entry for entry in place.entries if abs(entry.analytic - entry.numeric) > entry.error]
+    right = len(place.entries) - len(wrong)
+    if not right or not wrong:
+        return ""
+    common = ""
+    if all(abs(entry.numeric) <= entry.error for entry in wrong):
+        common = "; where it is wrong the derivative is zero, as if a mask or slope were left out"
+    elif not any(entry.analytic for entry in wrong):
+        common = "; where it is wrong it is zero"
+    return f"; {right} of {len(place.entries)} entries looked at are right{common}"
 
 
 def _ruled_out(part: Part, shown: Comparison) -> tuple[str, ...]:

@@ -1,18 +1,18 @@
 """The experiment on a unit: gradient by hand beside derivatives by differences, and what else its calls did."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from gradcheck_suite.captures.handwritten_derivative import Alteration, Comparison, Part, Place, Repetition
+from gradcheck_suite.captures.handwritten_derivative import Alteration, Comparison, Part, Place, Repetition, resolution
 from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import SubjectError
 from gradcheck_suite.core.seeds import derive
 from gradcheck_suite.handwritten.units import Arrays, Unit
-from gradcheck_suite.numerics.differences import DOUBLE, SINGLE, Derivative, derivative
+from gradcheck_suite.numerics.differences import DOUBLE, SINGLE, Derivative, derivative, measured_noise
 from gradcheck_suite.numerics.mismatch import fsum
 
 RADII: Final = (2.0**-6, 2.0**-8, 2.0**-10)
@@ -21,6 +21,8 @@ VISIBLE: Final = 1e-8
 """Share of the function's value that stands for the size of a derivative where none is visible."""
 ROUNDINGS: Final = 8
 """Roundings per entry of a gradient by hand that its product with a direction is allowed; more show as noise of the function."""
+SILENCE: Final = 1e-12
+"""Share of the function's value below which noise is that of double precision."""
 _HALF: Final = 2.0**-11
 
 
@@ -51,8 +53,10 @@ class Experiment:
         self.steps: Arrays = [np.full(array.shape, _size(array)) for array in self.points]
         self._near: list[Linearization] | None = None
         self.base = self._linearized(self.points, 0.0)
-        precision = [SINGLE if unit.single else DOUBLE, *(_roundoff(output) for output in self.base.outputs)]
-        self.roundoff = max(precision)
+        self.roundoff = max(SINGLE if unit.single else DOUBLE, *(_roundoff(output) for output in self.base.outputs))
+        if self.roundoff == DOUBLE and self._computed_in_single():
+            self.roundoff = SINGLE
+        self.resolution = resolution(self.roundoff)
 
     def part(self) -> Part:
         """The measurements, with the details of every place that disagrees."""
@@ -61,25 +65,50 @@ class Experiment:
         finite = all(np.isfinite(output).all() for output in self.base.outputs)
         everything = tuple(range(len(self.points)))
         joint = self.place(everything)
-        resolution = 1e-4 if self.roundoff <= DOUBLE else 0.05
-        agreed = joint.settled(resolution)[0] == "agrees"
+        agreed = joint.settled(self.resolution)[0] == "agrees"
         alone = () if agreed and self._budget.name == "quick" else tuple(self.place((index,)) for index in self._filled())
         identity = self.unit.identity
-        places = tuple(detailed(self, index, place, resolution) for index, place in zip(self._filled(), alone, strict=False))
+        places = tuple(detailed(self, index, place) for index, place in zip(self._filled(), alone, strict=False))
         return Part(module=identity.module, function=identity.function, source=identity.source, roundoff=self.roundoff, finite=finite,
                     joint=joint, places=places, alterations=self._alterations(), repetitions=tuple(self._repetitions()))
+
+    def _computed_in_single(self) -> bool:
+        """Whether the function computes in single precision inside, though its values are of type double.
+
+        At a spacing fit for double precision such a function stands still and its noise is not seen. At this spacing a smooth
+        function of double precision shows a noise of about 1e-16 of its value, one of single precision 1e-8 or less where many
+        values are added up; a kink close by shows as noise too, hence three points.
+        """
+        directions = self._directions("precision", range(len(self.points)))
+        for _ in range(3):
+            noise = measured_noise(self._along(self.base, next(directions)), 0.0, SINGLE**0.7)
+            if not SILENCE * self.base.magnitude < noise < math.inf:
+                return False
+        return True
 
     def place(self, indices: Sequence[int]) -> Place:
         """The arguments of these indices together, along random directions at x and, where those do not agree, at points beside it."""
         directions = self._directions(f"at {list(indices)}", indices)
-        at = tuple(self.compared(self.base, next(directions)) for _ in range(self._budget.directions))
-        resolution = 1e-4 if self.roundoff <= DOUBLE else 0.05
+        at = tuple(self._best(self.base, next(directions)) for _ in range(self._budget.directions))
         nearby: tuple[Comparison, ...] = ()
-        if any(comparison.outcome(resolution) != "agrees" for comparison in at) and math.isfinite(self.base.magnitude):
-            nearby = tuple(self.compared(near, next(directions)) for near in self.neighbours())
+        if any(comparison.outcome(self.resolution) != "agrees" for comparison in at) and math.isfinite(self.base.magnitude):
+            nearby = tuple(self._best(near, next(directions)) for near in self.neighbours())
         only = self.unit.arguments[indices[0]] if len(indices) == 1 else None
         return Place(module=only.module if only else self.unit.identity.module, parameter=only.name if only else "",
                      shape=only.array.shape if only else (), at=at, nearby=nearby)
+
+    def own_step(self, index: int) -> np.ndarray:
+        """Step per entry of one argument by the entry's own size: stays within the domain where that is of one sign."""
+        point, step = self.points[index], self.steps[index]
+        return np.where(point != 0, np.abs(point), step)
+
+    def _best(self, linear: Linearization, direction: Arrays) -> Comparison:
+        """The comparison along a direction or, where that decides nothing, along the same signs with each entry's own step."""
+        usual = self.compared(linear, direction)
+        if usual.outcome(self.resolution) != "open":
+            return usual
+        own = [v / step * self.own_step(index) for index, (v, step) in enumerate(zip(direction, self.steps, strict=True))]
+        return min(usual, self.compared(linear, own), key=lambda comparison: comparison.error)
 
     def compared(self, linear: Linearization, direction: Arrays) -> Comparison:
         """Both derivatives along one direction (one array per argument, zeros where it does not move)."""
@@ -99,13 +128,9 @@ class Experiment:
 
     def differenced(self, linear: Linearization, direction: Arrays, enough: float = 0.0) -> Derivative:
         """The derivative of <cotangents, outputs> along a direction, by differences; no better than ``enough`` is needed."""
-        def along(length: float) -> float:
-            moved = [point + length * v for point, v in zip(linear.points, direction, strict=True)]
-            return self._contracted(linear, moved)
-
         single = self.roundoff > DOUBLE
-        return derivative(along, first_step=0.5 if single else 0.125, levels=5 if single else 9, magnitude=linear.magnitude,
-                          roundoff=self.roundoff, enough=enough)
+        return derivative(self._along(linear, direction), first_step=0.5 if single else 0.125, levels=5 if single else 9,
+                          magnitude=linear.magnitude, roundoff=self.roundoff, enough=enough)
 
     def neighbours(self) -> list[Linearization]:
         """Points beside x with the gradients there; those where the function is not finite or raises are left out."""
@@ -113,8 +138,8 @@ class Experiment:
             generator = np.random.default_rng(derive(self._seed, "neighbours"))
             self._near = []
             for number, radius in enumerate(RADII):
-                sizes = [_own_size(p, s) if number == len(RADII) - 1 else np.maximum(np.abs(p), s)
-                         for p, s in zip(self.points, self.steps, strict=True)]
+                sizes = [self.own_step(index) if number == len(RADII) - 1 else np.maximum(np.abs(p), s)
+                         for index, (p, s) in enumerate(zip(self.points, self.steps, strict=True))]
                 moved = [p + radius * generator.uniform(-1, 1, p.shape) * size for p, size in zip(self.points, sizes, strict=True)]
                 try:
                     with np.errstate(all="ignore"):
@@ -131,6 +156,13 @@ class Experiment:
         sizes = [np.abs(output.reshape(u.shape).astype(np.float64) * u) for output, u in zip(outputs, cotangents, strict=True)]
         return Linearization(radius=radius, points=points, outputs=outputs, cotangents=cotangents, gradients=gradients,
                              magnitude=math.fsum(float(size.sum()) for size in sizes))
+
+    def _along(self, linear: Linearization, direction: Arrays) -> Callable[[float], float]:
+        """The function of one variable whose derivative at 0 is the one along a direction; 0 at 0."""
+        def value(length: float) -> float:
+            return self._contracted(linear, [point + length * v for point, v in zip(linear.points, direction, strict=True)])
+
+        return value
 
     def _contracted(self, linear: Linearization, points: Arrays) -> float:
         """<cotangents, outputs - outputs at the point>, NaN where the function is not defined."""
@@ -181,10 +213,6 @@ def _size(array: np.ndarray) -> float:
     """Root mean square, 1 for an array of zeros or without entries."""
     rms = float(np.sqrt((array**2).mean())) if array.size else 0.0
     return rms or 1.0
-
-
-def _own_size(point: np.ndarray, step: np.ndarray) -> np.ndarray:
-    return np.where(point != 0, np.abs(point), step)
 
 
 def _roundoff(array: np.ndarray) -> float:

@@ -43,15 +43,15 @@ class FunctionUnit(Unit):
     def call(self, arrays: Arrays) -> list[np.ndarray]:
         """``f`` at a copy of x with these arrays in it."""
         self._given = arrays
-        copies = [array.copy() for array in arrays]
+        copies = [np.array(array) for array in arrays]
         output = output_array(self._f(self._nested.rebuild(copies)), "f")
         self._compare("forward", copies)
         return [output]
 
     def pull_back(self, cotangents: Arrays) -> list[np.ndarray]:
         """``grad_f`` at a copy of x."""
-        copies = [array.copy() for array in self._given]
-        extra = [] if self.scalar else [cotangents[0].copy()]
+        copies = [np.array(array) for array in self._given]
+        extra = [] if self.scalar else [np.array(cotangents[0])]
         gradient = self._grad_f(self._nested.rebuild(copies), *extra)
         self._compare("backward", copies)
         for passed in extra:
@@ -81,7 +81,7 @@ class PairUnit(Unit):
     def call(self, arrays: Arrays) -> list[np.ndarray]:
         """``forward`` at copies; its last value is the cache."""
         self._given = arrays
-        copies = [array.copy() for array in arrays]
+        copies = [np.array(array) for array in arrays]
         floats = dict(zip(self._floats, copies, strict=True))
         result = self._forward(*[floats[name] if name in floats else copy.deepcopy(value) for name, value in self._all.items()])
         if not isinstance(result, tuple) or len(result) < 2:
@@ -92,7 +92,7 @@ class PairUnit(Unit):
 
     def pull_back(self, cotangents: Arrays) -> list[np.ndarray]:
         """``backward`` with copies of the cotangents and the cache of the last ``call``."""
-        copies = [cotangent.copy() for cotangent in cotangents]
+        copies = [np.array(cotangent) for cotangent in cotangents]
         result = self._backward(*copies, self._cache)
         for before, after in zip(cotangents, copies, strict=True):
             self.note_change(("backward", "the cotangent", "cotangent"), before, after)

@@ -76,7 +76,7 @@ class _Parametrised(Unit):
 
     def _watch(self, stage: str, values: Arrays) -> None:
         for parameter, value in zip(self.parameters, values, strict=True):
-            self.note_change((stage, parameter.name, "parameter"), value.astype(parameter.array.dtype), parameter.array)
+            self.note_change((stage, parameter.name, "parameter"), np.asarray(value, dtype=parameter.array.dtype), parameter.array)
 
     def _clear(self, parameters: Iterable[Parameter]) -> None:
         """Set gradients that exist already to zero: layers that add to them then give this call's alone."""
@@ -118,7 +118,7 @@ class LayerUnit(_Parametrised):
         """The layer's output with these arrays as input and parameters."""
         self._given = arrays
         self._write(arrays[int(self._moving):])
-        self._passed = arrays[0].astype(self._input.dtype) if self._moving else self._input.copy()
+        self._passed = np.array(arrays[0], dtype=self._input.dtype) if self._moving else self._input.copy()
         output = self.layer.forward(self._passed)
         self._compare("forward")
         return [output]
@@ -126,7 +126,7 @@ class LayerUnit(_Parametrised):
     def pull_back(self, cotangents: Arrays) -> list[np.ndarray]:
         """The layer's gradients for the last ``call``."""
         self._clear(self.parameters)
-        cotangent = cotangents[0].copy()
+        cotangent = np.array(cotangents[0])
         returned = self.layer.backward(cotangent)
         self.note_change(("backward", "the cotangent", "cotangent"), cotangents[0], cotangent)
         self._compare("backward")
@@ -136,7 +136,7 @@ class LayerUnit(_Parametrised):
 
     def _compare(self, stage: str) -> None:
         if self._moving:
-            self.note_change((stage, "x", "argument"), self._given[0].astype(self._input.dtype), self._passed)
+            self.note_change((stage, "x", "argument"), np.asarray(self._given[0], dtype=self._input.dtype), self._passed)
         self._watch(stage, self._given[int(self._moving):])
 
 
@@ -204,7 +204,7 @@ class LossUnit(Unit):
 
     def call(self, arrays: Arrays) -> list[np.ndarray]:
         """The value of the loss at a copy of the prediction."""
-        self._given, self._passed = arrays, arrays[0].copy()
+        self._given, self._passed = arrays, np.array(arrays[0])
         value = self._loss.forward(self._passed)
         self.note_change(("forward", "prediction", "argument"), arrays[0], self._passed)
         return [value.reshape(())]
@@ -242,7 +242,7 @@ class ChainUnit(_Parametrised):
         """The loss of the network with these arrays as input and parameters."""
         self._given = arrays
         self._write(arrays[int(self._moving):])
-        value: Any = arrays[0].astype(self._input.dtype) if self._moving else self._input.copy()
+        value: Any = np.array(arrays[0], dtype=self._input.dtype) if self._moving else self._input.copy()
         for layer in self._layers:
             value = layer.forward(value)
         return [self._loss.forward(value).reshape(())]

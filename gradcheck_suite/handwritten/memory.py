@@ -20,7 +20,8 @@ class Memory:
 
     Reaches through attributes, dictionaries, lists, bound methods, closures and partial functions to arrays (written back in
     place, so that references stay valid) and generators of random numbers; numpy's and Python's global generators belong
-    to it as well. Objects of libraries are left alone. An object graph of more than 20 000 objects is remembered in part.
+    to it as well. Objects of libraries, and the lists and variables of a closure itself, are left alone. An object graph of more
+    than 20 000 objects is remembered in part.
     """
 
     def __init__(self, *roots: Any) -> None:
@@ -63,8 +64,6 @@ class Memory:
             return ()
         if isinstance(item, tuple):
             return item
-        for cell in _cells(item):
-            self._values.append(_refilled(cell, cell.cell_contents))
         held = _held_by_callable(item)
         return held if held is not None else self._object(item)
 
@@ -111,8 +110,8 @@ def _slots(kind: type) -> list[str]:
 def _held_by_callable(item: Any) -> list[Any] | None:
     """What a function, bound method or partial function carries; ``None`` for anything else."""
     if isinstance(item, types.FunctionType):
-        contents = [cell.cell_contents for cell in _cells(item)]
-        return [*contents, *(item.__defaults__ or ()), *(item.__kwdefaults__ or {}).values()]
+        held = [*(cell.cell_contents for cell in _cells(item)), *(item.__defaults__ or ()), *(item.__kwdefaults__ or {}).values()]
+        return [inner for value in held for inner in _opened(value)]
     if isinstance(item, types.MethodType):
         return [item.__self__, item.__func__]
     if isinstance(item, types.BuiltinFunctionType):
@@ -135,8 +134,11 @@ def _filled(cell: types.CellType) -> bool:
         return False
 
 
-def _refilled(cell: types.CellType, kept: Any) -> Undo:
-    return lambda: setattr(cell, "cell_contents", kept)
+def _opened(value: Any) -> list[Any]:
+    """What a function's own container holds: the container itself may be a log of the user's, and is left to grow."""
+    if isinstance(value, dict):
+        return list(value.values())
+    return list(value) if isinstance(value, list | tuple | set) else [value]
 
 
 def _generator(item: Any) -> Undo | None:
@@ -144,8 +146,7 @@ def _generator(item: Any) -> Undo | None:
         bits, state = item.bit_generator, item.bit_generator.state
         return lambda: setattr(bits, "state", state)
     if isinstance(item, np.random.RandomState):
-        kept = item.get_state()
-        return lambda: item.set_state(kept)
+        return _legacy(item.get_state, item.set_state)
     if isinstance(item, random.Random):
         drawn = item.getstate()
         return lambda: item.setstate(drawn)
@@ -153,8 +154,19 @@ def _generator(item: Any) -> Undo | None:
 
 
 def _global_numpy() -> Undo:
-    state = np.random.get_state()
-    return lambda: np.random.set_state(state)
+    return _legacy(np.random.get_state, np.random.set_state)
+
+
+def _legacy(read: Callable[[], Any], write: Callable[[Any], None]) -> Undo:
+    """Put back a Mersenne twister where it has moved: writing its state is slow, reading it is not."""
+    kept = read()
+
+    def undo() -> None:
+        now = read()
+        if now[2:] != kept[2:] or not np.array_equal(now[1], kept[1]):
+            write(kept)
+
+    return undo
 
 
 def _global_python() -> Undo:

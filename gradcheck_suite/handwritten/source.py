@@ -1,13 +1,14 @@
 """Captures of hand-written gradients for the engine, and the run around them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from gradcheck_suite import catalogue
 from gradcheck_suite.core.errors import NotApplicable, SubjectError
 from gradcheck_suite.core.events import Event, Note, RunFinished, SubjectFacts
+from gradcheck_suite.core.evidence import Level, Verdict
 from gradcheck_suite.core.property import Property
 from gradcheck_suite.core.report import Report
 from gradcheck_suite.engine.run import Plan, described, run
@@ -48,6 +49,16 @@ class HandwrittenSource:
         self._outcomes.clear()
 
 
+class DecidedReport(Report):
+    """A report that is not ``ok`` while a requirement is undecided: a gradient that could not be measured is not a right one."""
+
+    def exit_code(self, fail_on: Level = Level.REQUIREMENT) -> int:
+        """0 fine, 1 a failure, 4 a requirement is inconclusive, 5 nothing was checked."""
+        code = super().exit_code(fail_on)
+        undecided = any(f.verdict is Verdict.INCONCLUSIVE and f.level is Level.REQUIREMENT for f in self.findings)
+        return 4 if code == 0 and undecided else code
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One call of a public function.
@@ -56,7 +67,7 @@ class Request:
         function: its name.
         facts: of the subject.
         takes: a fresh set of ways to take each capture, by name.
-        seed: of everything random.
+        seed: of everything random, ``None`` where nothing is.
         budget: its name.
         notes: filled while captures are taken: what the reader of the report must know.
     """
@@ -64,7 +75,7 @@ class Request:
     function: str
     facts: SubjectFacts
     takes: Callable[[], Mapping[str, Take]]
-    seed: int
+    seed: int | None
     budget: str
     notes: list[str] = field(default_factory=list)
 
@@ -77,13 +88,13 @@ def reported(request: Request, properties: Sequence[str]) -> Report:
         KeyboardInterrupt: the run was stopped.
     """
     chosen = tuple(map(statement, properties))
-    plan = Plan((lambda: HandwrittenSource(request.facts, request.takes()),), chosen,
-                reproduce=lambda _id: f"call {request.function} again with seed={request.seed}")
-    facts = described((request.function, request.facts.name), request.seed, request.budget, len(chosen))
+    again = f"call {request.function} again" + ("" if request.seed is None else f" with seed={request.seed}")
+    plan = Plan((lambda: HandwrittenSource(request.facts, request.takes()),), chosen, reproduce=lambda _id: again)
+    facts = described((request.function, request.facts.name), request.seed or 0, request.budget, len(chosen))
     report, stopped = collect(_noted(run(plan, facts), request.notes))
     if stopped:
         raise KeyboardInterrupt
-    return report
+    return DecidedReport(**{item.name: getattr(report, item.name) for item in fields(report)})
 
 
 def _noted(events: Iterator[Event], notes: list[str]) -> Iterator[Event]:
