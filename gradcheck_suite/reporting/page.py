@@ -223,5 +223,5 @@ def _error_budget(report: Report) -> str:
     judged = len({(f.family, f.property, f.subject) for f in report.findings if f.evidence is not None})
     if size is None or not judged:
         return ""
-    return f"false alarms: at most {plain(size.alpha)} for one statistical statement, at most {plain(judged * size.alpha)} for the " \
-           f"{judged} statements judged here together"
+    together = f", at most {plain(judged * size.alpha)} for the {judged} statements judged here together" if judged > 1 else ""
+    return f"false alarms: at most {plain(size.alpha)} for one statistical statement{together}"
