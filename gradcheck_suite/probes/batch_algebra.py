@@ -1,0 +1,106 @@
+"""Batch algebra: the gradient of a batch is the sum of those of its samples, in whatever order they come."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from gradcheck_suite.captures.batch_algebra import BatchAlgebra
+from gradcheck_suite.captures.codec import frozen
+from gradcheck_suite.core.budget import Budget
+from gradcheck_suite.core.errors import NotApplicable
+from gradcheck_suite.core.seeds import derive
+from gradcheck_suite.numerics.rounding import NOISE_FACTORS
+from gradcheck_suite.probes.execution import cotangents, realise
+from gradcheck_suite.probes.experiment import samples_in
+from gradcheck_suite.probes.float64 import in_float64
+from gradcheck_suite.probes.gradient_rows import Graph, norm
+from gradcheck_suite.probes.nested import mapped
+from gradcheck_suite.probes.state import preserved
+from gradcheck_suite.subject import Batch, Setup, Subject
+
+MOST = 6
+Gradients = list[torch.Tensor]
+
+
+def batch_algebra(subject: Subject, budget: Budget, seed: int) -> BatchAlgebra:
+    """Run a batch of at most six samples whole, sample by sample and permuted (see ``captures.batch_algebra``).
+
+    Raises:
+        SubjectError: the subject could not be built, or a pass raised.
+        NotApplicable: the outputs have no sample axis, there is one sample only, or the model does not run in float64.
+    """
+    setup = realise(subject, seed)
+    with in_float64(setup, evaluation=True) as wide:
+        count = _samples(wide)
+        chosen = list(range(min(count, MOST)))
+        whole = _record(wide, _pick(wide.batch, count, chosen))
+        u = cotangents(whole.outputs, derive(seed, "batch"))
+        gradients = whole.pull(u)
+        noise = [0.0] * len(gradients)
+        for factor in NOISE_FACTORS:
+            scaled = whole.pull([factor * item for item in u])
+            noise = [max(n, norm(a - factor * b) / factor) for n, a, b in zip(noise, scaled, gradients, strict=True)]
+        order = torch.randperm(len(chosen), generator=torch.Generator().manual_seed(derive(seed, "order"))).tolist()
+        permuted = _record(wide, _pick(wide.batch, count, order)).pull([item[order] for item in u])
+        singles, gap = [], 0.0
+        for index in chosen:
+            graph = _record(wide, _pick(wide.batch, count, [index]))
+            gap = max([gap, *(_gap(a[index : index + 1], b) for a, b in zip(whole.outputs, graph.outputs, strict=True))])
+            singles.append(graph.pull([item[index : index + 1] for item in u]))
+    summed = [_against_samples(role, g, [one[row] for one in singles])
+              for row, (role, g) in enumerate(zip(whole.rows.roles, gradients, strict=True))]
+    moved = [norm(_reordered(role, p, g, order) - g) for role, p, g in zip(whole.rows.roles, permuted, gradients, strict=True)]
+    return BatchAlgebra(
+        rows=whole.rows, samples=len(chosen), gap=gap, residual=frozen([r for r, _ in summed]), scale=frozen([s for _, s in summed]),
+        permuted_residual=frozen(moved), permuted_scale=frozen([norm(g) for g in gradients]), noise=frozen(noise),
+    )
+
+
+def _samples(setup: Setup) -> int:
+    with preserved(setup.model), torch.no_grad():
+        output = setup.model(*setup.batch.args, **setup.batch.kwargs)
+    count = samples_in(output, setup.batch)
+    if count < 2:
+        raise NotApplicable("the batch has one sample only" if count == 1 else "inputs and outputs have no common sample axis")
+    return count
+
+
+def _pick(batch: Batch, count: int, chosen: Sequence[int]) -> Batch:
+    """The batch with these samples, in this order; tensors without the sample axis are kept."""
+
+    def pick(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor[list(chosen)] if tensor.dim() and tensor.shape[0] == count else tensor
+
+    kwargs: dict[str, Any] = mapped(dict(batch.kwargs), pick)
+    return replace(batch, args=mapped(tuple(batch.args), pick), kwargs=kwargs)
+
+
+def _record(setup: Setup, batch: Batch) -> Graph:
+    with preserved(setup.model):
+        return Graph.record(setup, batch)
+
+
+def _gap(one: torch.Tensor, other: torch.Tensor) -> float:
+    size = norm(one) / max(1, one.numel()) ** 0.5
+    return float((one - other).detach().abs().max()) / size if one.shape == other.shape and size > 0 else 0.0
+
+
+def _against_samples(role: str, whole: torch.Tensor, singles: Gradients) -> tuple[float, float]:
+    scale = sum(norm(single) for single in singles)
+    if role == "parameter":
+        return norm(whole - torch.stack(singles).sum(0)), scale
+    if whole.dim() == 0 or any(single.shape != whole[:1].shape for single in singles):
+        return 0.0, scale
+    return norm(whole - torch.cat(singles)), scale
+
+
+def _reordered(role: str, permuted: torch.Tensor, plain: torch.Tensor, order: list[int]) -> torch.Tensor:
+    if role == "parameter":
+        return permuted
+    if plain.dim() == 0 or plain.shape[0] != len(order):
+        return plain
+    back = torch.empty_like(permuted)
+    back[order] = permuted
+    return back

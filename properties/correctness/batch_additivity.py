@@ -1,0 +1,77 @@
+"""The gradient of a batch is the sum of the gradients of its samples.
+
+Conditions
+----------
+Outputs and inputs share a sample axis with two samples or more, the model runs in float64, and in evaluation mode a sample's output
+is the same alone as in the batch.
+
+Why it matters
+--------------
+Batch size, gradient accumulation and data parallelism are only interchangeable while this is true. A backward pass that averages
+where it should sum, uses the first sample for all, or mixes up the rows of a batch is right for a batch of one, which is what tests use.
+
+Measured
+--------
+||g - Σ gᵢ|| over Σ||gᵢ||, g being the gradient of a random cotangent with one row per sample, gᵢ that of sample i run alone with its row.
+For parameters the sum is compared, for inputs and layers' outputs the rows; the worst of them is the evidence.
+
+Error
+-----
+32 units of roundoff plus eight times a measured noise (see ``gradient-linearity``).
+
+When violated
+-------------
+Look at the layer named for a mean in place of a sum, an index that ignores the sample, or a sum over the wrong axis in a backward pass.
+
+Limits
+------
+At most six samples are used. Models whose samples influence each other in evaluation mode are told apart beforehand, not judged.
+
+Sources
+-------
+Griewank and Walther 2008, Evaluating derivatives, section 3.2 (linearity of the adjoint); Goodfellow et al. 2016, Deep Learning, section
+5.9 (the gradient over a set is a sum over its members).
+"""
+
+import numpy as np
+
+from gradcheck_suite.captures.batch_algebra import BatchAlgebra
+from gradcheck_suite.core.architecture import Architecture, Defect, layer
+from gradcheck_suite.core.evidence import Evidence
+from gradcheck_suite.core.property import Property
+from gradcheck_suite.numerics.rounding import largest, resolution, tolerance
+
+EPSILON = 2.0**-52
+
+
+def independent(batch_algebra: BatchAlgebra) -> str | None:
+    """A sample's output does not depend on the samples beside it."""
+    gap = batch_algebra.gap
+    return f"in evaluation mode a sample alone gives another output than in the batch (difference {gap:.2g})" if gap > 1e-6 else None
+
+
+def measure(batch_algebra: BatchAlgebra) -> Evidence:
+    seen = batch_algebra
+    scale = np.where(seen.scale > 0, seen.scale, 1.0)
+    allowed = np.array([min(tolerance(EPSILON, *row), largest(EPSILON) * row[0]) for row in zip(scale, seen.noise, strict=True)])
+    wrong = seen.residual > allowed
+    worst = int(np.argmax(seen.residual / allowed))
+    note = f"{int(wrong.sum())} of {len(wrong)} gradients of {seen.samples} samples are not the sum of theirs" if wrong.any() else ""
+    return Evidence(
+        quantity="relative residual of the sum over samples", value=float(seen.residual[worst] / scale[worst]), low=0.0, high=0.0,
+        error=float(allowed[worst] / scale[worst]), resolution=2 * resolution(EPSILON), where=seen.rows.suspect(wrong.tolist()), note=note,
+        ruled_out=("rounding", "samples that influence each other") if wrong.any() else (),
+    )
+
+
+_NET = Architecture(input_shape=(6,), layers=(layer("dense", units=8), layer("layer_norm"), layer("gelu"), layer("dense", units=3)))
+_IMAGE = (layer("conv2d", channels=4, padding=1), layer("batch_norm"), layer("relu"), layer("global_avg_pool"), layer("dense", units=3))
+
+PROPERTY = Property(
+    measure=measure,
+    conditions=(independent,),
+    symptoms=("wrong gradient", "mean instead of sum", "batch leakage", "gradient depends on batch size"),
+    holds_for=(_NET, _NET.changed(input_shape=(2, 5, 5), layers=_IMAGE), _NET.changed(dtype="float32")),
+    fails_for=(_NET.changed(defects=(Defect(kind="swapped-samples", module="2"),)),),
+    domain={"values": ("normal",), "batch": (2, 6)},
+)
