@@ -6,10 +6,12 @@ import random
 import sys
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
+
+_RECURSION: Final = 3000
 
 
 @contextlib.contextmanager
@@ -17,13 +19,15 @@ def ambient_restored() -> Iterator[None]:
     """Restore on the way out, also after an exception, what the caller would notice.
 
     Covered: generator states (torch, ``random``, numpy), default dtype and device, grad mode, anomaly mode, deterministic mode,
-    thread count, working directory, environment, ``sys.argv``, recursion limit, warning filters.
+    thread count, working directory, environment, ``sys.argv``, recursion limit, warning filters. The recursion limit is
+    raised inside: hooks add frames to every call of a module, and a deep model that runs without them must run with them.
     """
     generators = (torch.get_rng_state(), random.getstate(), np.random.get_state())
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     modes = (torch.is_grad_enabled(), torch.is_anomaly_enabled(), torch.are_deterministic_algorithms_enabled())
     defaults = (torch.get_default_dtype(), torch.get_default_device(), torch.get_num_threads())
     process = (_directory(), dict(os.environ), list(sys.argv), sys.getrecursionlimit())
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), _RECURSION))
     try:
         with warnings.catch_warnings():
             yield

@@ -382,11 +382,21 @@ def handles_its_own_faults() -> dict[str, Any]:
 
 def tells_its_surroundings() -> dict[str, Any]:
     """Raises with what it sees of its surroundings."""
+
     def action() -> None:
         names = sorted(name for name in os.environ if "GC_TEST" in name or name in ("HF_HUB_OFFLINE", "OMP_NUM_THREADS"))
-        facts = {"cwd": os.getcwd(), "home": os.path.expanduser("~"), "temp": tempfile.gettempdir(), "argv": sys.argv,
-                 "stdin": sys.stdin.read(), "names": names, "core": resource.getrlimit(resource.RLIMIT_CORE),
-                 "threads": torch.get_num_threads(), "leader": os.getsid(0) == os.getpid(), "listing": os.listdir()}
+        facts = {
+            "cwd": os.getcwd(),
+            "home": os.path.expanduser("~"),
+            "temp": tempfile.gettempdir(),
+            "argv": sys.argv,
+            "stdin": sys.stdin.read(),
+            "names": names,
+            "core": resource.getrlimit(resource.RLIMIT_CORE),
+            "threads": torch.get_num_threads(),
+            "leader": os.getsid(0) == os.getpid(),
+            "listing": os.listdir(),
+        }
         raise RuntimeError("FACTS" + json.dumps(facts))
 
     return forward(action)

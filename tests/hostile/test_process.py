@@ -1,0 +1,40 @@
+"""Models that harm their own process: each ending is named, with its place, and the next model is audited to the end."""
+
+import psutil
+import pytest
+
+from gradcheck_suite.core.budget import budget
+from gradcheck_suite.core.errors import SubjectError
+from gradcheck_suite.engine.sources import ChildSource, Limits
+from gradcheck_suite.targets import Options, parse
+from tests.hostile.table import MODELS, ORDINARY, PROCESS, Harmful
+
+PROBE = "repeated_pass"
+
+
+def source_of(name: str, limits: Limits = ORDINARY) -> ChildSource:
+    return ChildSource(parse(f"{MODELS / 'process.py'}:{name}"), Options(), budget("quick"), 0, limits)
+
+
+@pytest.mark.parametrize("case", PROCESS, ids=lambda case: case.name)
+def test_it_is_told_and_its_sibling_is_audited(case: Harmful) -> None:
+    source, sibling = source_of(case.name, case.limits), source_of("healthy")
+    try:
+        assert source.facts.parameters == 26
+        if case.words:
+            with pytest.raises(SubjectError, match=case.words) as caught:
+                source.capture(PROBE)
+            assert caught.value.stage == case.stage
+            assert caught.value.module == case.module
+        else:
+            assert source.capture(PROBE)
+        assert sibling.capture(PROBE)
+    finally:
+        source.close()
+        sibling.close()
+    left = [
+        one.info["cmdline"]
+        for one in psutil.process_iter(["cmdline"])
+        if one.info["cmdline"] in (["sleep", "60"], ["sleep", "301.25"])
+    ]
+    assert left == []
