@@ -13,7 +13,7 @@ from gradcheck_suite.core.errors import UsageError
 from gradcheck_suite.core.events import SubjectFacts
 from gradcheck_suite.core.report import Report
 from gradcheck_suite.core.seeds import derive
-from gradcheck_suite.handwritten.experiment import Experiment
+from gradcheck_suite.handwritten.experiment import measured
 from gradcheck_suite.handwritten.functions import FunctionUnit, PairUnit
 from gradcheck_suite.handwritten.layers import ChainUnit, Layer, LayerUnit, Loss, LossUnit
 from gradcheck_suite.handwritten.parameters import WithParameters
@@ -207,7 +207,7 @@ def _alone(function: str, make: Callable[[], Unit], name: str, seed: int, budget
 
 def _measured(unit: Unit, budget: Any, seed: int) -> Part:
     with closing(unit):
-        return Experiment(unit, budget, seed).part()
+        return measured(unit, budget, seed)
 
 
 def _unchecked(unit: Unit, who: str) -> list[str]:
