@@ -95,17 +95,26 @@ def _confirmed(
     """Measure once more from a fresh source: a violation that does not repeat is inconclusive, and says so."""
     again = open_source()
     try:
-        repeated = {finding.id: finding for finding in check(prop, again)}
+        repeated = {_place(finding): finding for finding in check(prop, again)}
     except GradcheckError as error:
         yield Note(text=f"{prop.name}: the repetition failed: {error}")
         return findings
     finally:
         again.close()
-    return tuple(finding if finding.verdict is not Verdict.VIOLATED or finding.id in repeated else _unrepeated(finding, repeated)
+    failed = next((finding for finding in repeated.values() if finding.verdict is Verdict.ERROR), None)
+    if failed is not None:
+        yield Note(text=f"{prop.name}: the repetition ended with an error, the first measurement stands: {failed.reason}")
+        return findings
+    return tuple(finding if finding.verdict is not Verdict.VIOLATED or _place(finding) in repeated else _unrepeated(finding, repeated)
                  for finding in findings)
 
 
-def _unrepeated(finding: Finding, repeated: dict[str, Finding]) -> Finding:
+def _place(finding: Finding) -> tuple[str | None, ...]:
+    """What must come again for a violation to have repeated: verdict, module and parameter, not the very entry."""
+    return finding.verdict, finding.where.module, finding.where.parameter
+
+
+def _unrepeated(finding: Finding, repeated: dict[tuple[str | None, ...], Finding]) -> Finding:
     now = next(iter(repeated.values()), None)
     then = f"measured again: {now.evidence}" if now is not None and now.evidence is not None else "measured again: nothing"
     return replace(finding, verdict=Verdict.INCONCLUSIVE, ruled_out=(),
