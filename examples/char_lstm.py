@@ -8,16 +8,19 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-ALPHABET = 30
+TEXT = ("The gradient of the loss with respect to a weight is the product of what came in and the error that comes back; "
+        "a chain of such products vanishes when its factors are small and explodes when they are large. ")
+ALPHABET = sorted(set(TEXT))
+WINDOW = 20
 
 
 class CharLSTM(nn.Module):
     def __init__(self, hidden=32, layers=2, dropout=0.1):
         super().__init__()
-        self.embedding = nn.Embedding(ALPHABET, 16)
+        self.embedding = nn.Embedding(len(ALPHABET), 16)
         self.lstm = nn.LSTM(16, hidden, layers, batch_first=True, dropout=dropout)
         self.dropout = nn.Dropout(dropout)
-        self.decoder = nn.Linear(hidden, ALPHABET)
+        self.decoder = nn.Linear(hidden, len(ALPHABET))
         for name, parameter in self.lstm.named_parameters():
             if "weight" in name:
                 nn.init.orthogonal_(parameter)
@@ -33,7 +36,9 @@ class CharLSTM(nn.Module):
 
 def batch(seed):
     generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(0, ALPHABET, (4, 21), generator=generator)
+    codes = torch.tensor([ALPHABET.index(character) for character in TEXT])
+    starts = torch.randint(0, len(TEXT) - WINDOW, (16,), generator=generator)
+    ids = codes[starts[:, None] + torch.arange(WINDOW + 1)]
     return ids[:, :-1], ids[:, 1:]
 
 
@@ -42,7 +47,7 @@ def loss(logits, targets):
 
 
 def optimizer(parameters):
-    return torch.optim.Adam(parameters, lr=3e-3)
+    return torch.optim.Adam(parameters, lr=1e-2)
 
 
 def build():
