@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -19,6 +18,7 @@ from gradcheck_suite.core.errors import SubjectError, TargetError
 from gradcheck_suite.engine.isolation import launch, parent
 from gradcheck_suite.engine.sources import ChildSource, Limits, LocalSource
 from gradcheck_suite.targets import Options, parse, resolve
+from tests.engine.children import left_by, recorded
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ROOT / "tests" / "hostile" / "models" / "process.py"
@@ -32,15 +32,7 @@ def source_of(name: str, limits: Limits = LIMITS) -> ChildSource:
 @pytest.fixture
 def children(monkeypatch: pytest.MonkeyPatch) -> list[parent.Child]:
     """Every child that is started."""
-    started: list[parent.Child] = []
-    make = parent.Child.__init__
-
-    def recorded(self: parent.Child, *args: Any, **kwargs: Any) -> None:
-        make(self, *args, **kwargs)
-        started.append(self)
-
-    monkeypatch.setattr(parent.Child, "__init__", recorded)
-    return started
+    return recorded(monkeypatch)
 
 
 @pytest.fixture
@@ -126,11 +118,37 @@ def test_a_target_that_ends_the_process_is_a_target_error(tmp_path: Path, opened
         source.capture("structure")
 
 
-def test_one_interpreter_per_child_works_as_well(monkeypatch: pytest.MonkeyPatch, opened: list[ChildSource]) -> None:
-    opened.append(source := source_of("exit_zero_backward", Limits(seconds=60.0, repeats=1)))
+def test_one_interpreter_per_child_works_as_well(monkeypatch: pytest.MonkeyPatch, children: list[parent.Child]) -> None:
+    source = source_of("leaves_a_session", Limits(seconds=60.0))
     monkeypatch.setattr(parent, "launch", lambda *args, fork: launch.launch(*args, fork=False))
-    with pytest.raises(SubjectError, match="exit code 0"):
-        source.capture("repeated_pass")
+    assert source.capture("repeated_pass")
+    assert [process.name() for process in left_by(children)] == ["sleep"]
+    source.close()
+    assert not left_by(children)
+
+
+def test_where_no_server_starts_the_child_gets_an_interpreter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def lost(packages: list[str], startup: float) -> None:
+        raise launch.ServerLost("no")
+
+    monkeypatch.setattr(launch, "server", lost)
+    monkeypatch.setattr(launch, "_CHILD", "import sys; sys.exit(7)")
+    child = launch.launch(tmp_path, "n" * 32, [], 1.0)
+    assert isinstance(child, launch.Spawned)
+    assert child.status(60.0) == 7
+    child.kill()
+
+
+def test_a_forgotten_source_leaves_nothing(children: list[parent.Child]) -> None:
+    source: ChildSource | None = source_of("healthy")
+    assert source is not None
+    assert source.facts
+    folder, pid = children[0]._folder, children[0]._launched.pid
+    assert folder.exists()
+    children.clear()
+    source = None
+    assert not folder.exists()
+    assert not psutil.pid_exists(pid)
 
 
 def test_a_killed_server_is_started_again(opened: list[ChildSource]) -> None:
@@ -144,17 +162,12 @@ def test_a_killed_server_is_started_again(opened: list[ChildSource]) -> None:
     assert launch.server(["gradcheck_suite.targets"], 60.0).pid != server.pid
 
 
-def test_nothing_that_the_model_started_is_left(opened: list[ChildSource]) -> None:
-    def sleepers() -> list[psutil.Process]:
-        return [one for one in psutil.process_iter(["cmdline"]) if one.info["cmdline"] == ["sleep", "301.25"]]
-
-    for before in sleepers():
-        before.kill()
-    opened.append(source := source_of("leaves_a_session"))
+def test_nothing_that_the_model_started_is_left(children: list[parent.Child]) -> None:
+    source = source_of("leaves_a_session")
     assert source.capture("backward_pass")
-    assert sleepers()
+    assert [process.name() for process in left_by(children)] == ["sleep"]
     source.close()
-    assert not sleepers()
+    assert not left_by(children)
 
 
 def test_when_the_caller_is_killed_everything_ends() -> None:

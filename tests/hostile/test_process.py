@@ -1,12 +1,12 @@
 """Models that harm their own process: each ending is named, with its place, and the next model is audited to the end."""
 
-import psutil
 import pytest
 
 from gradcheck_suite.core.budget import budget
 from gradcheck_suite.core.errors import SubjectError
 from gradcheck_suite.engine.sources import ChildSource, Limits
 from gradcheck_suite.targets import Options, parse
+from tests.engine.children import left_by, recorded
 from tests.hostile.table import MODELS, ORDINARY, PROCESS, Harmful
 
 PROBE = "repeated_pass"
@@ -17,7 +17,8 @@ def source_of(name: str, limits: Limits = ORDINARY) -> ChildSource:
 
 
 @pytest.mark.parametrize("case", PROCESS, ids=lambda case: case.name)
-def test_it_is_told_and_its_sibling_is_audited(case: Harmful) -> None:
+def test_it_is_told_and_its_sibling_is_audited(case: Harmful, monkeypatch: pytest.MonkeyPatch) -> None:
+    children = recorded(monkeypatch)
     source, sibling = source_of(case.name, case.limits), source_of("healthy")
     try:
         assert source.facts.parameters == 26
@@ -32,9 +33,4 @@ def test_it_is_told_and_its_sibling_is_audited(case: Harmful) -> None:
     finally:
         source.close()
         sibling.close()
-    left = [
-        one.info["cmdline"]
-        for one in psutil.process_iter(["cmdline"])
-        if one.info["cmdline"] in (["sleep", "60"], ["sleep", "301.25"])
-    ]
-    assert left == []
+    assert not left_by(children)

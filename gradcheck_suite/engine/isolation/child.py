@@ -58,6 +58,10 @@ def main(folder: Path) -> None:
 
 
 def _alive(process: int) -> bool:
+    if sys.platform == "win32":  # there, os.kill ends the process whatever the signal
+        import psutil
+
+        return bool(psutil.pid_exists(process))
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -36,7 +36,6 @@ class Job:
     memory: int
     environment: dict[str, str]
     path: tuple[str, ...]
-    directory: str
     seconds: float
     owner: int
     traced: bool = False

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from gradcheck_suite.core.errors import GradcheckError
-from gradcheck_suite.engine.isolation.surroundings import scrubbed
+from gradcheck_suite.engine.isolation.surroundings import MARKER, scrubbed
 
 _SERVER: Final = ("import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
                   "from gradcheck_suite.engine.isolation.server import main; main(int(sys.argv[2]), sys.argv[3:])")
@@ -23,7 +23,7 @@ _CHILD: Final = ("import json, sys; from pathlib import Path; sys.path[:] = json
                  "from gradcheck_suite.engine.isolation.child import main; main(Path(sys.argv[2]))")
 PACKAGES: Final = ("gradcheck_suite.probes", "gradcheck_suite.captures")
 _RECEIVE: Final = 1 << 16
-_UNKNOWN: Final = -1 << 20
+_STARTS: Final = 2
 
 
 class ServerLost(GradcheckError):
@@ -44,6 +44,9 @@ class Launched(Protocol):
 
     def kill(self) -> None:
         """SIGKILL to its process group."""
+
+    def sweep(self) -> None:
+        """Kill what it left behind, where nobody else has; called after its end."""
 
 
 def search_path() -> list[str]:
@@ -176,11 +179,17 @@ class Forked:
         if not self._over:
             _kill(self.pid)
 
+    def sweep(self) -> None:
+        """See ``Launched.sweep``: the server has, unless it was killed or could not adopt."""
+        if not (self._over and sys.platform == "linux"):
+            sweep(self._nonce)
+
 
 class Spawned:
     """A child with an interpreter of its own: slower by the import of torch."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, nonce: str) -> None:
+        self._nonce = nonce
         command = [sys.executable, "-P", "-c", _CHILD, json.dumps(search_path()), str(folder)]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                          env=scrubbed(os.environ), start_new_session=True)
@@ -198,6 +207,10 @@ class Spawned:
         if self._process.poll() is None:
             _kill(self.pid)
 
+    def sweep(self) -> None:
+        """See ``Launched.sweep``."""
+        sweep(self._nonce)
+
 
 def _kill(pid: int) -> None:
     """SIGKILL to the process group that the child leads, and to the child should it not lead one yet."""
@@ -208,6 +221,16 @@ def _kill(pid: int) -> None:
                 os.killpg(pid, kill)
     with contextlib.suppress(OSError):
         os.kill(pid, kill)
+
+
+def sweep(nonce: str) -> None:
+    """Kill every process whose environment bears a child's mark."""
+    import psutil
+
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(MARKER) == nonce:
+                process.kill()
 
 
 _servers: dict[tuple[str, ...], ForkServer] = {}
@@ -235,14 +258,10 @@ def close_servers() -> None:
 def launch(folder: Path, nonce: str, packages: Sequence[str], startup: float, *, fork: bool | None = None) -> Launched:
     """Start the child whose job lies in the folder.
 
-    A model may kill its parent, the server, while nobody looks: its next start then fails once and is tried again.
-
-    Raises:
-        ServerLost: the server cannot be started at all.
+    A model may kill its parent, the server, while nobody looks: its next start then fails once and is tried again. Where no
+    server can be started at all, the child gets an interpreter of its own.
     """
-    if not (hasattr(os, "fork") if fork is None else fork):
-        return Spawned(folder)
-    try:
-        return server(packages, startup).start(folder, nonce)
-    except ServerLost:
-        return server(packages, startup).start(folder, nonce)
+    for _ in range(_STARTS if (hasattr(os, "fork") if fork is None else fork) else 0):
+        with contextlib.suppress(ServerLost):
+            return server(packages, startup).start(folder, nonce)
+    return Spawned(folder, nonce)

@@ -6,6 +6,7 @@ import secrets
 import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from gradcheck_suite.core.events import SubjectFacts
 from gradcheck_suite.engine.isolation.endings import UNKNOWN, Ending, as_target_error
 from gradcheck_suite.engine.isolation.errors import error_from_data
 from gradcheck_suite.engine.isolation.jobs import Job, Resolvable, capture_file, write_command, write_job
-from gradcheck_suite.engine.isolation.launch import ServerLost, launch, search_path
+from gradcheck_suite.engine.isolation.launch import Launched, ServerLost, launch, search_path
 from gradcheck_suite.engine.isolation.limits import Limits
 from gradcheck_suite.engine.isolation.records import Reader
 from gradcheck_suite.engine.isolation.sampling import sampling_interval
@@ -62,12 +63,13 @@ class Child:
         self._commands = 0
         self._state = _State(limit=order.limits.startup)
         job = Job(target=order.target, options=order.options, budget=order.budget, seed=order.seed, nonce=self._nonce,
-                  memory=order.limits.memory, environment=scrubbed(os.environ), path=tuple(search_path()), directory=os.getcwd(),
-                  seconds=self._seconds, owner=os.getpid(), traced=traced)
+                  memory=order.limits.memory, environment=scrubbed(os.environ), path=tuple(search_path()), seconds=self._seconds,
+                  owner=os.getpid(), traced=traced)
         write_job(self._folder, job)
         home = type(order.target).__module__.rpartition(".")[0]
         packages = [home] if home.startswith("gradcheck_suite.") else []
         self._launched = launch(self._folder, self._nonce, packages, order.limits.startup, fork=order.fork)
+        self._closed = weakref.finalize(self, _end, self._launched, self._folder)
         self._watch = Watch(self._launched.pid, self._folder, order.limits)
 
     def facts(self) -> SubjectFacts:
@@ -97,10 +99,7 @@ class Child:
 
     def close(self) -> None:
         """End the child and whatever it started; remove its files."""
-        self._launched.kill()
-        with contextlib.suppress(ServerLost):
-            self._launched.status(_LAST_WAIT)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._closed()
 
     def _until(self, arrived: Callable[[], bool]) -> Ending | None:
         wait = _FIRST_WAIT
@@ -146,6 +145,15 @@ class Child:
             return decode(blob[32:])
         except (OSError, GradcheckError) as error:
             return SubjectError(f"the capture of {probe} could not be read: {error}", stage=probe)
+
+
+def _end(launched: Launched, folder: Path) -> None:
+    """What ``Child.close`` does; also done when a child is forgotten, and when the program ends."""
+    launched.kill()
+    with contextlib.suppress(ServerLost):
+        launched.status(_LAST_WAIT)
+    launched.sweep()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 class _State:
