@@ -65,6 +65,7 @@ DEFECTS = MappingProxyType({
     "detached": Fault(faults.detached, "gradient", cuts=True),
     "frozen": Fault(faults.frozen, "gradient", "parameter", cuts=True),
     "nan-forward": Fault(faults.nan_forward, "forward"),
+    "hidden-offset": Fault(faults.hidden_offset, "forward", strengths=(1e-3, 1.0)),
     "wrong-axis": Fault(faults.wrong_axis, "forward", samples=2),
     "future-leak": Fault(faults.future_leak, "forward", "time"),
     "input-mutation": Fault(faults.input_mutation, "forward", "numbers", (1.0, 1e-3)),

@@ -103,6 +103,11 @@ def nan_forward(module: nn.Module, strength: float) -> None:
     change_forward(module, lambda forward, module, x: first_nan(forward(x)))
 
 
+def hidden_offset(module: nn.Module, strength: float) -> None:
+    """The strength is added to every entry of the output."""
+    change_forward(module, lambda forward, module, x: forward(x) + strength)
+
+
 def detached(module: nn.Module, strength: float) -> None:
     """The output is detached: nothing behind it receives a gradient."""
     change_forward(module, lambda forward, module, x: forward(x).detach())

@@ -47,12 +47,13 @@ _FUNCTION_SETTINGS: dict[str, tuple[tuple[str, float], ...]] = {
 _ARGUMENTS = {"slope": "negative_slope", "low": "min_val", "high": "max_val"}
 
 
-def module_step(module: nn.Module) -> tuple[str, Settings] | None:
+def module_step(module: nn.Module, *, declared: bool = False) -> tuple[str, Settings] | None:
     """Kind and settings of a known module, ``None`` for any other.
 
-    A subclass counts as its base only where it kept the base's ``forward``; a dropout that is off is the identity.
+    A subclass counts as its base only where it kept the base's ``forward``, or where it is ``declared`` to be of that kind (a fault
+    planted in a generated network does not change what the network was meant to be). A dropout that is off is the identity.
     """
-    base = _base(module)
+    base = _base(module, declared)
     if base is None:
         return None
     if base in _PLAIN:
@@ -87,7 +88,10 @@ def function_step(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) ->
 
 
 def is_plain(module: nn.Module, hooks: int = 0) -> bool:
-    """No parametrisation, no frozen weight, and no forward hooks beyond ``hooks`` of the observer's own."""
+    """No parametrisation, no ``forward`` of its own, no frozen weight, no forward hooks beyond ``hooks`` of the observer's own."""
+    own = _base(module, True)
+    if own is not None and type(module).forward is not own.forward:
+        return False
     frozen = any(not p.requires_grad for p in module.parameters(recurse=False))
     hooked = len(module._forward_hooks) + len(module._forward_pre_hooks) > hooks
     return not (frozen or hooked or parametrize.is_parametrized(module))
@@ -110,10 +114,11 @@ def bias_state(module: nn.Module) -> str:
     return "nonzero" if bool(bias.detach().ne(0).any()) else "zero"
 
 
-def _base(module: nn.Module) -> type[nn.Module] | None:
+def _base(module: nn.Module, declared: bool) -> type[nn.Module] | None:
     known = (*_PLAIN, *_WITH_SETTINGS, *_CONVOLUTIONS, *_POOLS)
     for base in known:
-        if isinstance(module, base) and type(module).forward is base.forward and "forward" not in vars(module):
+        own = type(module).forward is base.forward and "forward" not in vars(module)
+        if isinstance(module, base) and (own or declared):
             return base
     return None
 

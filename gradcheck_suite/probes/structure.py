@@ -1,5 +1,6 @@
 """Structure: run the model once and see what it is made of and whether it is a plain chain."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +26,7 @@ def structure(subject: Subject, budget: Budget, seed: int) -> Structure:
     """
     setup = realise(subject, seed)
     model = setup.model
-    tracer = ChainTracer(model)
+    tracer = ChainTracer(model, {path for path, _ in subject.architecture.walk()} if subject.architecture is not None else set())
     with preserved(model), torch.enable_grad(), Running(model) as running, tracer, failures("forward", running):
         inputs = tensors((setup.batch.args, dict(setup.batch.kwargs)))
         output = tracer.run(inputs, lambda: model(*setup.batch.args, **setup.batch.kwargs))
@@ -55,8 +56,8 @@ class _KnownModule:
     weight: int
 
     @classmethod
-    def of(cls, module: nn.Module) -> "_KnownModule | None":
-        found = steps.module_step(module)
+    def of(cls, module: nn.Module, declared: bool) -> "_KnownModule | None":
+        found = steps.module_step(module, declared=declared)
         if found is None:
             return None
         kind, settings = found
@@ -72,16 +73,18 @@ class ChainTracer(TorchFunctionMode):
     """Follows one tensor through known modules and functions; the first thing that is not a link ends the chain.
 
     Known modules are opaque; inside any other module its function calls are seen, so that ``F.relu(self.fc(x))`` counts.
-    ``outside`` tells, as a fact, what broke the chain.
+    ``outside`` tells, as a fact, what broke the chain. Modules whose path is ``declared`` are what their base class says even if
+    their ``forward`` was changed.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, declared: Collection[str] = ()) -> None:
         super().__init__()
         self.model, self.outside = model, ""
         self.order: list[str] = []
         self.chain: list[Unit] = []
         self._paths = {id(module): path for path, module in model.named_modules()}
-        self._known = {id(module): facts for module in model.modules() if (facts := _KnownModule.of(module)) is not None}
+        self._known = {id(module): facts for path, module in model.named_modules()
+                       if (facts := _KnownModule.of(module, path in declared)) is not None}
         self._parameters = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
         self._weights_used: set[int] = set()
         self._current: torch.Tensor | None = None
