@@ -27,6 +27,7 @@ class Derivative:
         jump: extrapolated difference of the two one-sided derivatives, zero for a function that is smooth at 0.
         jump_error: estimate of the error of ``jump``.
         noise: bound on the error of one evaluation.
+        secant: largest central slope met on the ladder: how much the function varies at all.
         evaluations: number of evaluations spent.
     """
 
@@ -35,6 +36,7 @@ class Derivative:
     jump: float
     jump_error: float
     noise: float
+    secant: float
     evaluations: int
 
     @property
@@ -43,10 +45,10 @@ class Derivative:
         return abs(self.jump) > 4 * self.jump_error and abs(self.jump) > 1e-3 * abs(self.value)
 
 
-def measured_noise(function: Function, at_zero: float, spacing: float) -> float:
+def measured_noise(function: Function, at_zero: float, spacing: float, lowest: int = 3) -> float:
     """Standard deviation of the evaluation noise, from 8 equally spaced points.
 
-    Differences of order 3 to 6 leave only the noise of a function that is smooth at this spacing; their mean square is
+    Differences of order ``lowest`` to 6 leave only the noise of a function that is smooth at this spacing; their mean square is
     scaled by ``(k!)^2 / (2k)!`` (Hamming's table; Moré and Wild 2011, section 3). Infinite if a value is not finite.
     """
     values = [at_zero, *(function(index * spacing) for index in range(1, 8))]
@@ -55,7 +57,7 @@ def measured_noise(function: Function, at_zero: float, spacing: float) -> float:
     greatest, row = 0.0, values
     for order in range(1, 7):
         row = [after - before for before, after in itertools.pairwise(row)]
-        if order >= 3:
+        if order >= lowest:
             scale = math.factorial(order) ** 2 / math.factorial(2 * order)
             greatest = max(greatest, scale * sum(item * item for item in row) / len(row))
     return math.sqrt(greatest)
@@ -109,7 +111,7 @@ def derivative(
     noise = 6 * measured_noise(function, at_zero, spacing) + 2 * roundoff * max(abs(at_zero), magnitude)
     slopes = _Tableau(4.0, tuple(range(2, 2 * levels + 2, 2)), settled=1)
     jumps = _Tableau(4.0, (1, 3, 5, 7), settled=2)
-    used, step = 8, first_step
+    used, step, secant = 8, first_step, 0.0
     for _ in range(levels):
         above, below = function(step), function(-step)
         used += 2
@@ -117,6 +119,7 @@ def derivative(
         slope = (above - below) / (2 * step)
         if math.isfinite(slope) and math.isfinite(rounding):
             slopes.add(slope, rounding)
+            secant = max(secant, abs(slope))
             jumps.add(((above - at_zero) - (at_zero - below)) / step, 4 * rounding)
         else:
             slopes.restart()
@@ -125,4 +128,4 @@ def derivative(
             break
         step /= 4.0
     return Derivative(value=slopes.value, error=slopes.error, jump=jumps.value if math.isfinite(jumps.value) else 0.0,
-                      jump_error=jumps.error, noise=noise, evaluations=used)
+                      jump_error=jumps.error, noise=noise, secant=secant, evaluations=used)

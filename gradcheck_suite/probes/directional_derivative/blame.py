@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gradcheck_suite.captures.directional_derivative import Place
-from gradcheck_suite.probes.directional_derivative.comparison import ALONE, DISAGREES
+from gradcheck_suite.probes.directional_derivative.comparison import AGREES, ALONE, DISAGREES
 from gradcheck_suite.probes.directional_derivative.context import FAILURES, Culprit, culprits
 from gradcheck_suite.probes.directional_derivative.examination import Examination
 from gradcheck_suite.probes.directional_derivative.experiment import Experiment
@@ -17,17 +17,17 @@ from gradcheck_suite.probes.directional_derivative.units import ModuleCall
 if TYPE_CHECKING:
     from gradcheck_suite.probes.directional_derivative.investigation import Investigation
 
+CANCELS = "no hand-written gradient takes part, and in the whole model the gradient of every parameter agrees"
 CONTEXT = "every module agrees alone: the disagreement comes from the context of the call"
 
 
 def lay(case: "Investigation", whole: Place, found: Examination) -> None:
     """Lay the blame: on units that disagree by themselves; else, where the whole model disagrees, on what explains that."""
-    _settle_units(case)
+    _settle_units(case, whole)
     if whole.status == DISAGREES and not _explained(case.places):
-        for call in case.spared:
-            case.places.append(case.examine_call(call))
+        case.places += [case.examine_call(call) for call in case.spared]
         case.spared.clear()
-        _settle_units(case)
+        _settle_units(case, whole)
     if whole.status == DISAGREES and not _explained(case.places):
         whole = _searched(case, whole, found)
     case.places.append(whole)
@@ -39,12 +39,17 @@ def stale(case: "Investigation") -> tuple[tuple[str, str], ...]:
     return tuple((name, reason) for name, reason in case.intended.items() if name not in used)
 
 
-def _settle_units(case: "Investigation") -> None:
+def _settle_units(case: "Investigation", whole: Place) -> None:
+    """Blame every unit with a hand-written gradient that is wrong, and of the others those that show in the whole model.
+
+    PyTorch's own operations may disagree alone and be right in their place: CTC loss behind a log-softmax, a constant that cancels.
+    """
     for index, place in enumerate(case.places):
         if place.status == DISAGREES and not place.blamed and not place.intended:
             reason = _declared(case, place)
-            blamed = not reason and (place.relevant or place.handwritten)
-            case.places[index] = replace(place, intended=reason, blamed=blamed)
+            blamed = not reason and (place.handwritten or (place.relevant and whole.status != AGREES))
+            note = (*place.note, CANCELS) if whole.status == AGREES and not blamed and not reason else place.note
+            case.places[index] = replace(place, intended=reason, blamed=blamed, note=note)
 
 
 def _declared(case: "Investigation", place: Place) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 
 import torch
 
-from gradcheck_suite.numerics.differences import DOUBLE, Derivative, derivative
+from gradcheck_suite.numerics.differences import DOUBLE, Derivative, derivative, measured_noise
 from gradcheck_suite.probes.directional_derivative.directions import Direction, central, direction, values_at
 from gradcheck_suite.probes.directional_derivative.draws import Draws
 from gradcheck_suite.probes.directional_derivative.experiment import Experiment, Linearization, inner
@@ -22,7 +22,7 @@ from gradcheck_suite.probes.directional_derivative.signatures import Kink, smoot
 AGREES, DISAGREES, KINK, NOISE, NOTHING = "agrees", "disagrees", "kink", "noise", "nothing"
 TOLERANCE: Final = 1e-8
 RESOLUTION: Final = 1e-6
-_NEGLIGIBLE: Final = 1e-6
+_NEGLIGIBLE: Final = 1e-5
 _GROWTH: Final = 4.0
 
 
@@ -43,7 +43,7 @@ class Outcome:
     """What came of one comparison.
 
     ``analytic`` and ``numeric`` are directional derivatives; ``error`` a bound on the error of their difference and ``scale``
-    the size of what is added up in them (at least a millionth of the
+    the size of what is added up in them (at least 1e-5 of the
     outputs' size, below which nothing can be resolved), all in the same unit. ``step`` is the largest step used in the proof, ``kink`` the
     choice that stands in the way of a larger one, ``seen`` what else a run showed.
     """
@@ -94,7 +94,9 @@ def settle(experiment: Experiment, linear: Linearization, along: Direction, look
     floor = max(look.tolerance * along.scale, 0.0)
     if step is None:
         return Outcome(KINK, along.analytic, math.nan, math.inf, along.scale, 0.0, kink, seen, repeats=slope.repeats)
-    coarse = seen.roundoff > DOUBLE
+    coarse = seen.roundoff > DOUBLE and slope.shows_narrow_numbers(step)
+    if not coarse:
+        seen.roundoff = DOUBLE
     first = max(min(step, 0.125), 1e-3) if coarse else min(step, 0.125)
     ladder = derivative(slope, first_step=first, levels=5 if coarse else 9, magnitude=linear.magnitude, roundoff=seen.roundoff,
                         enough=0.01 * floor)
@@ -108,8 +110,8 @@ def _judged(ladder: Derivative, slope: "_Slope", outcome: Outcome, floor: float)
         outcome.status, outcome.text = KINK, "the function is not defined on both sides of the point"
         return outcome
     arithmetic = 32 * outcome.seen.roundoff * max(outcome.scale, abs(ladder.value)) if outcome.seen.roundoff > DOUBLE else 0.0
-    outcome.error = max(4 * (ladder.error + arithmetic), floor)
-    size = max(outcome.scale, abs(ladder.value), _NEGLIGIBLE * slope.linear.magnitude)
+    outcome.error = max(4 * (ladder.error + arithmetic + 8 * DOUBLE * ladder.secant), floor)
+    size = max(outcome.scale, abs(ladder.value), _NEGLIGIBLE * max(slope.linear.magnitude, ladder.secant))
     if abs(outcome.gap) > outcome.error:
         if ladder.kinked:
             outcome.status, outcome.text = KINK, "the one-sided slopes differ, at an operation whose choices cannot be watched"
@@ -123,6 +125,8 @@ def _judged(ladder: Derivative, slope: "_Slope", outcome: Outcome, floor: float)
 
 def _nonfinite(slope: "_Slope", along: Direction, seen: Seen) -> Outcome:
     """A gradient with entries that are not finite: wrong where the function has bounded slopes there, on whatever side."""
+    if slope.not_finite():
+        return Outcome(NOTHING, seen=seen, nonfinite=True, text="the numbers there are not finite to begin with")
     restricted = slope.only_nonfinite()
     slopes = [abs(restricted(sign * step)) / step for step in (1e-4, 1e-6) for sign in (1.0, -1.0)]
     outcome = Outcome(KINK, along.analytic, restricted.central(1e-6), math.inf, along.scale, 1e-6, None, seen, nonfinite=True)
@@ -167,6 +171,23 @@ class _Slope:
             return lambda: self.experiment.outputs(graph=True)
         return lambda: values_at(self.experiment, self.along, length, graph=True)
 
+    def shows_narrow_numbers(self, step: float) -> bool:
+        """Whether a narrower type inside is felt in the values: noise on a scale on which float64 is smooth, or plateaus.
+
+        Otherwise it only concerns what is kept for the backward pass, and differences resolve the mismatch.
+        """
+        spacing = min(1e-3, step / 8)
+        values = [self(index * spacing) for index in range(1, 8)]
+        size = max(map(abs, values), default=0.0)
+        if not all(map(math.isfinite, values)) or any(value == 0.0 for value in values):
+            return True
+        return measured_noise(lambda length: values[round(length / spacing) - 1], 0.0, spacing, lowest=6) > 1e-9 * size
+
+    def not_finite(self) -> bool:
+        """Whether some tensor or output of the experiment is NaN at the point itself."""
+        tensors = (*self.experiment.tensors, *self.linear.base)
+        return any(bool(torch.isnan(tensor.detach()).any()) for tensor in tensors)
+
     def only_nonfinite(self) -> "_Slope":
         """The same along a direction that moves only entries whose gradient is not finite."""
         masks, positions = [], []
@@ -189,6 +210,21 @@ def observed(experiment: Experiment) -> Seen:
     with mode:
         experiment.outputs(graph=True)
     return mode.seen
+
+
+def spared(experiment: Experiment, seen: Seen) -> bool:
+    """Leave out entries whose gradient PyTorch defines away, as a run showed; whether there are any more of them."""
+    more = False
+    for position, tensor in enumerate(experiment.tensors):
+        rows = [row for table, row in seen.padding if table is tensor]
+        defined = any(table is tensor for table in seen.defined)
+        if position in experiment.untouched or not (rows or defined):
+            continue
+        mask = torch.zeros_like(tensor, dtype=torch.bool)
+        mask[slice(None) if defined else rows] = True
+        experiment.untouched[position] = mask
+        more = True
+    return more
 
 
 def cut_outputs(experiment: Experiment, linear: Linearization, along: Direction, step: float = 1e-5) -> list[int]:

@@ -32,18 +32,20 @@ class Direction:
 
 
 def direction(
-    experiment: Experiment, linear: Linearization, draws: Draws, positions: Sequence[int] | None = None, masks: Sequence[torch.Tensor] = ()
+    experiment: Experiment, linear: Linearization, draws: Draws, positions: Sequence[int] | None = None,
+    masks: Sequence[torch.Tensor] = (), scaling: str = "size",
 ) -> Direction:
     """A random direction over the tensors at ``positions`` (all of them by default).
 
-    ``masks``, one per position, restrict it to some entries.
+    ``masks``, one per position, restrict it to some entries. ``scaling`` moves entries in proportion to their tensor's ``size``
+    (root mean square), its ``deviation`` from its mean, or each ``entry`` itself.
     """
     chosen = list(range(len(experiment.tensors)) if positions is None else positions)
     vectors, steps, sizes = [], [], []
     for place, position in enumerate(chosen):
         tensor, gradient = experiment.tensors[position].data, linear.gradients[position]
         vector = draws.like(tensor)
-        step, vector = _scaled(tensor, vector)
+        step, vector = _scaled(tensor, vector) if scaling == "size" else _otherwise(tensor, vector, scaling)
         mask = experiment.untouched.get(position)
         if mask is not None:
             vector = torch.where(mask, torch.zeros_like(vector), vector)
@@ -52,7 +54,8 @@ def direction(
             vector = torch.where(masks[place], vector, torch.zeros_like(vector))
         vectors.append(vector)
         steps.append(step)
-        sizes.append(0.0 if gradient is None else float(torch.linalg.vector_norm(gradient)))
+        weighted = gradient if gradient is None or scaling != "entry" else gradient * tensor.abs().clamp(max=_MASKING)
+        sizes.append(0.0 if weighted is None else float(torch.linalg.vector_norm(weighted)))
     zeros = any(step == 0.0 for step in steps)
     if zeros:
         steps = _filled(steps, sizes)
@@ -75,6 +78,17 @@ def _scaled(tensor: torch.Tensor, vector: torch.Tensor) -> tuple[float, torch.Te
         usual = torch.isfinite(tensor)
     size = float(torch.linalg.vector_norm(tensor[usual])) / math.sqrt(max(1, int(usual.sum())))
     return size, torch.where(usual, vector, torch.zeros_like(vector))
+
+
+def _otherwise(tensor: torch.Tensor, vector: torch.Tensor, scaling: str) -> tuple[float, torch.Tensor]:
+    usual = torch.isfinite(tensor) & (tensor.abs() < _MASKING)
+    kept = torch.where(usual, tensor, torch.zeros_like(tensor))
+    if scaling == "entry":
+        return 1.0, vector * kept.abs()
+    count = max(1, int(usual.sum()))
+    centred = torch.where(usual, tensor - kept.sum() / count, torch.zeros_like(tensor))
+    size = float(torch.linalg.vector_norm(centred)) / math.sqrt(count)
+    return size or float(torch.linalg.vector_norm(kept)) / math.sqrt(count), torch.where(usual, vector, torch.zeros_like(vector))
 
 
 def _filled(steps: list[float], sizes: list[float]) -> list[float]:

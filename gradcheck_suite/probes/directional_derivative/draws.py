@@ -8,6 +8,7 @@ import torch
 _FIRST: Final = 1 << 16
 _LARGEST: Final = 1 << 22
 _SLACK: Final = 4099
+_ALIGNED: Final = 16
 
 
 class Draws:
@@ -41,7 +42,7 @@ class Draws:
             offset = self._random.randrange(pool.numel())
             tiled = pool.roll(-offset).repeat(-(-count // pool.numel()))
             return tiled[:count]
-        offset = self._random.randrange(room) if room else 0
+        offset = self._random.randrange(room // _ALIGNED) * _ALIGNED if room >= _ALIGNED else 0  # a view as complex needs even offsets
         return pool[offset : offset + count]
 
     def _pool(self, count: int, dtype: torch.dtype) -> torch.Tensor:

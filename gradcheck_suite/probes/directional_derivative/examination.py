@@ -1,5 +1,6 @@
 """Examination of one experiment: look, and on disagreement confirm with fresh draws, move off kinks, uncover what zeros hide."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -14,7 +15,7 @@ from gradcheck_suite.probes.directional_derivative.comparison import (
     Outcome,
     compare,
     cut_outputs,
-    glance,
+    spared,
 )
 from gradcheck_suite.probes.directional_derivative.directions import Direction, direction
 from gradcheck_suite.probes.directional_derivative.draws import Draws
@@ -53,11 +54,14 @@ def examine(experiment: Experiment, draws: Draws, look: Look, own_code: bool = F
     ``first`` is a linearization already made (the whole model's, from the recorded pass).
     """
     linear = linearize(experiment, draws) if first is None else first
-    along = direction(experiment, linear, draws)
     if not experiment.tensors or not (linear.live or linear.cut) or _empty(linear, experiment):
-        return Examination(Outcome(NOTHING), linear, along)
-    found = Examination(compare(experiment, linear, along, look), linear, along)
-    found.cut = cut_outputs(experiment, linear, along)
+        return Examination(Outcome(NOTHING), linear, direction(experiment, linear, draws))
+    found = _compared(experiment, linear, draws, look)
+    if found.status != AGREES and spared(experiment, found.outcome.seen):
+        found = _compared(experiment, linear, draws, look)
+    if found.status == NOISE:
+        found = _rescaled(experiment, draws, look, found)
+    found.cut = cut_outputs(experiment, linear, found.along)
     if found.status == AGREES and (own_code or linear.survey.handwritten):
         found = _harder(experiment, draws, look, found)
     if found.status == DISAGREES:
@@ -83,7 +87,7 @@ def _harder(experiment: Experiment, draws: Draws, look: Look, found: Examination
     if not found.along.zeros:
         return found
     experiment.displace(draws, *_UNCOVERED)
-    other = _compared(experiment, linearize(experiment, draws), draws, look, None)
+    other = _compared(experiment, linearize(experiment, draws), draws, look)
     if other.status == DISAGREES:
         other.displaced = "tensors of zeros replaced: at the given point the zeros hide it"
         return other
@@ -91,21 +95,39 @@ def _harder(experiment: Experiment, draws: Draws, look: Look, found: Examination
     return found
 
 
-def _compared(experiment: Experiment, linear: Linearization, draws: Draws, look: Look, positions: Sequence[int] | None) -> Examination:
-    along = direction(experiment, linear, draws, positions)
+def _compared(
+    experiment: Experiment, linear: Linearization, draws: Draws, look: Look, positions: Sequence[int] | None = None, scaling: str = "size"
+) -> Examination:
+    along = direction(experiment, linear, draws, positions, scaling=scaling)
     return Examination(compare(experiment, linear, along, look), linear, along)
+
+
+def _rescaled(experiment: Experiment, draws: Draws, look: Look, found: Examination) -> Examination:
+    """Other scales for the direction, where the usual one is too coarse: of numbers with an offset, or of very different sizes."""
+    for scaling in ("deviation", "entry"):
+        other = _compared(experiment, found.linear, draws, look, scaling=scaling)
+        if other.status in (AGREES, DISAGREES):
+            return other
+    return found
 
 
 def _confirmed(experiment: Experiment, draws: Draws, look: Look, found: Examination) -> Examination:
     """At least one of two comparisons with a fresh direction and cotangent must disagree as well."""
     positions = None if len(found.along.positions) == len(experiment.tensors) else found.along.positions
+    others = []
     for _ in range(2):
         other = _compared(experiment, linearize(experiment, draws), draws, look, positions)
         if other.status == DISAGREES:
             found.confirmed += 1
             return found
-    found.outcome.status = KINK if found.outcome.kink is not None else NOISE
-    found.outcome.text = "a first comparison disagreed, two with fresh draws did not"
+        others.append(other)
+    agreeing = next((other for other in others if other.status == AGREES), None)
+    if agreeing is not None:
+        agreeing.outcome.text = "a first comparison disagreed, two with fresh draws did not"
+        agreeing.cut = found.cut
+        return agreeing
+    found.outcome.status, found.outcome.error = NOISE, math.inf
+    found.outcome.text = "comparisons with fresh draws could not confirm a first disagreement"
     return found
 
 
@@ -115,10 +137,7 @@ def _nearby(experiment: Experiment, draws: Draws, look: Look, found: Examination
     wrong: list[Examination] = []
     for size, zeros in _NEARBY:
         experiment.displace(draws, size, zeros)
-        linear = linearize(experiment, draws)
-        along = direction(experiment, linear, draws)
-        quick = glance(experiment, linear, along, look)
-        other = Examination(quick, linear, along) if quick is not None else _compared(experiment, linear, draws, look, None)
+        other = _compared(experiment, linearize(experiment, draws), draws, look)
         other.kinks, other.displaced = kinks, f"a point moved by {size:g} of each tensor's size, off a kink"
         if other.status == AGREES:
             other.cut = found.cut

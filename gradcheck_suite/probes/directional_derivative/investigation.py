@@ -1,6 +1,7 @@
 """Investigation of one realisation: record, compare unit by unit and as a whole, and lay the blame."""
 
 from collections.abc import Hashable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -47,10 +48,13 @@ class Investigation:
 
     def run(self, converted: bool) -> DirectionalDerivative:
         """Everything, in order: record, whole model, units, blame."""
-        linear = self._recorded()
+        outputs = self._recorded()
         root = self.whole.root
-        self.whole.resets.accept(module for module, _ in iterating(root))
         with held(root):
+            self.whole.resets.accept(module for module, _ in iterating(root))
+            with failures("backward"):
+                linear = linearize(self.whole, self.draws, outputs=outputs)
+            del outputs
             self.around = Surroundings(self.draws, self.whole.resets, self.whole.generators)
             whole, found = self._in_place(linear)
             self._compare_units()
@@ -67,23 +71,28 @@ class Investigation:
         """
         glue = bool(call.inner) and not inside
         role = "glue" if glue else "inside" if call.inner else "alone"
-        unit = None
         try:
-            unit = GlueCall(call, self.around) if glue else ModuleCall(call, self.around)
-            unit.detached = "always" if detached else "never"
-            found = examine(unit, self.draws, ALONE, own_code=not is_stock(call.module))
-            place = place_of(unit, found, (call.module, call.path, role), self.draws, ALONE)
+            place = self._examined(call, role, detached)
         except FAILURES as error:
             place = unreplayed(call.module, call.path, role, error)
-        finally:
-            if unit is not None:
-                unit.close()
-                unit.reset()
-                self.evaluations += unit.runs
+            if not all(call.carried):
+                with suppress(*FAILURES):
+                    place = self._examined(call, role, detached, data=False)
         return of_loss(replace(place, relevant=place.relevant and call.differentiable), call.module)
 
-    def _recorded(self) -> Linearization:
-        """The recorded forward pass and its backward pass; again, with more kept, where generators or tensors are changed."""
+    def _examined(self, call: Call, role: str, detached: bool, data: bool = True) -> Place:
+        unit = GlueCall(call, self.around, data) if role == "glue" else ModuleCall(call, self.around, data)
+        unit.detached = "always" if detached else "never"
+        try:
+            found = examine(unit, self.draws, ALONE, own_code=not is_stock(call.module))
+            return place_of(unit, found, (call.module, call.path, role), self.draws, ALONE)
+        finally:
+            unit.close()
+            unit.reset()
+            self.evaluations += unit.runs
+
+    def _recorded(self) -> list[torch.Tensor]:
+        """The recorded forward pass; made again, with more kept, where it moves generators or changes tensors in place."""
         whole = self.whole
         every = Generators(sources(whole.root.modules()))
         states = every.read()
@@ -99,11 +108,9 @@ class Investigation:
             outputs = self._forward(recorder)
         whole.resets.observe()
         self.calls = recorder.calls
-        with failures("backward"):
-            linear = linearize(whole, self.draws, outputs=outputs)
         for call in self.calls:
             call.versions.clear()
-        return linear
+        return outputs
 
     def _forward(self, recorder: Recorder) -> list[torch.Tensor]:
         try:

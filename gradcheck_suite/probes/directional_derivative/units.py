@@ -30,15 +30,19 @@ class Surroundings:
 
 
 class ModuleCall(Experiment):
-    """A call of a module, isolated: its inputs are leaves, and all its trainable parameters are perturbed with them."""
+    """A call of a module, isolated: its inputs are leaves, and all its trainable parameters are perturbed with them.
 
-    def __init__(self, call: Call, around: Surroundings) -> None:
+    Without ``data``, inputs that carried no gradient in place are left alone (a target that must be 0 or 1, say).
+    """
+
+    def __init__(self, call: Call, around: Surroundings, data: bool = True) -> None:
         super().__init__()
         self.call, self.around = call, around
         self._copies = not is_stock(call.module)
-        self.inputs = [leaf.detach().requires_grad_() for leaf in call.arguments.leaves]
-        self.tensors = list(self.inputs)
-        self.roles = [INPUT if carried else DATA for carried in call.carried]
+        self._moving = [carried or data for carried in call.carried]
+        self.inputs = [leaf.detach().requires_grad_(moves) for leaf, moves in zip(call.arguments.leaves, self._moving, strict=True)]
+        self.tensors = [leaf for leaf in self.inputs if leaf.requires_grad]
+        self.roles = [INPUT if carried else DATA for carried, moves in zip(call.carried, self._moving, strict=True) if moves]
         self._parameters = self._trainable()
         self.tensors += [parameter for _, parameter in self._parameters]
         self.roles += [PARAMETER] * len(self._parameters)
@@ -48,7 +52,8 @@ class ModuleCall(Experiment):
         """Argument names of the forward method, then parameter names within the module."""
         args, kwargs = self.call.invocation(list(range(len(self.inputs))))  # type: ignore[arg-type]
         named = self.call.arguments.paths(argument_names(self.call.module, args, kwargs))
-        return [*named, *(name for name, _ in self._parameters)]
+        inputs = [name for name, moves in zip(named, self._moving, strict=True) if moves]
+        return [*inputs, *(name for name, _ in self._parameters)]
 
     def run(self) -> list[torch.Tensor]:
         """The outputs of the call at the current values."""
@@ -84,8 +89,8 @@ class ModuleCall(Experiment):
 class GlueCall(ModuleCall):
     """A call of a container with its inner calls replaced by stubs: its own code, and the parameters it uses itself."""
 
-    def __init__(self, call: Call, around: Surroundings) -> None:
-        super().__init__(call, around)
+    def __init__(self, call: Call, around: Surroundings, data: bool = True) -> None:
+        super().__init__(call, around, data)
         self._copies = True
         self._stubs: dict[int, list[Stub]] = {}
         self._turns: dict[int, int] = {}
