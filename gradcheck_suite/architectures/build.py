@@ -42,16 +42,26 @@ def make_batch(architecture: Architecture, seed: int) -> Batch:
     return Batch(args=(inputs,), targets=targets)
 
 
-def loss_function(architecture: Architecture) -> Callable[[Any, Any], torch.Tensor]:
-    """The loss, ``(output, targets) -> scalar``."""
-    program.shapes(architecture)
-    return LOSSES[architecture.loss].function
+def loss_function(architecture: Architecture, model: nn.Module | None = None) -> Callable[[Any, Any], torch.Tensor]:
+    """The loss, ``(output, targets) -> scalar``, with the mistakes made in it; some of those read the model.
+
+    Raises:
+        UsageError: the architecture is not valid.
+    """
+    loss = _function(program.loss_source, architecture)
+    if not program.made(architecture, "loss"):
+        return LOSSES[architecture.loss].function
+    return lambda output, targets: loss(output, targets, model)
 
 
-def optimizer_factory(architecture: Architecture) -> Callable[[Any], torch.optim.Optimizer]:
-    """The optimiser, ``(parameters) -> Optimizer``."""
-    program.shapes(architecture)
-    return _function(program.optimizer_source, architecture)
+def optimizer_factory(architecture: Architecture, model: nn.Module | None = None) -> Callable[[Any], torch.optim.Optimizer]:
+    """The optimiser, ``(parameters) -> Optimizer``, with the mistakes made in it; some of those read the model.
+
+    Raises:
+        UsageError: the architecture is not valid.
+    """
+    make = _function(program.optimizer_source, architecture)
+    return lambda parameters: make(parameters, model)
 
 
 @functools.lru_cache(maxsize=4096)

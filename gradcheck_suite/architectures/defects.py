@@ -13,10 +13,12 @@ from typing import Literal
 from torch import nn
 
 from gradcheck_suite.architectures import faults
-from gradcheck_suite.architectures.grammar import Place
+from gradcheck_suite.architectures.grammar import Place, places
 from gradcheck_suite.architectures.kinds import KINDS
+from gradcheck_suite.architectures.losses import LOSSES, class_targets
+from gradcheck_suite.architectures.mistakes import MISTAKES
 from gradcheck_suite.architectures.settings import closest
-from gradcheck_suite.core.architecture import Defect, Layer
+from gradcheck_suite.core.architecture import Architecture, Defect, Layer
 from gradcheck_suite.core.errors import UsageError
 
 Need = Literal["output", "parameter", "weight", "bias", "attention", "time", "numbers"]
@@ -55,6 +57,7 @@ DEFECTS = MappingProxyType({
     "scaled-backward": Fault(faults.scaled_backward, "gradient", strengths=FACTORS),
     "sign-flip": Fault(faults.sign_flip, "gradient"),
     "scaled-row": Fault(faults.scaled_row, "gradient", strengths=FACTORS),
+    "scaled-input-row": Fault(faults.scaled_input_row, "gradient", "numbers", FACTORS),
     "swapped-samples": Fault(faults.swapped_samples, "gradient", samples=2),
     "ignored-upstream": Fault(faults.ignored_upstream, "gradient"),
     "detached-backward": Fault(faults.detached_backward, "gradient"),
@@ -64,11 +67,13 @@ DEFECTS = MappingProxyType({
     "scaled-entry": Fault(faults.scaled_entry, "gradient", "parameter", FACTORS),
     "detached": Fault(faults.detached, "gradient", cuts=True),
     "frozen": Fault(faults.frozen, "gradient", "parameter", cuts=True),
+    "unregistered": Fault(faults.unregistered, "gradient", "parameter"),
     "nan-forward": Fault(faults.nan_forward, "forward"),
     "hidden-offset": Fault(faults.hidden_offset, "forward", strengths=(1e-3, 1.0)),
     "wrong-axis": Fault(faults.wrong_axis, "forward", samples=2),
     "future-leak": Fault(faults.future_leak, "forward", "time"),
     "input-mutation": Fault(faults.input_mutation, "forward", "numbers", (1.0, 1e-3)),
+    "drifting": Fault(faults.drifting, "forward", "parameter", (1.0, 1e-3)),
     "stateful": Fault(faults.stateful, "forward", strengths=(1.0, 0.01)),
     "missing-scale": Fault(faults.missing_scale, "initialization", "attention"),
     "gain": Fault(faults.gain, "initialization", "weight", (2.0, 30.0, 0.01, 0.5)),
@@ -112,20 +117,38 @@ def _has(layer: Layer, needs: Need) -> bool:
     return any(one.kind != "embedding" and one.option("bias", True) for one in weighted)
 
 
-def check(defect: Defect, places: dict[str, Place]) -> None:
-    """Whether a defect can be planted where it says.
+def check(defect: Defect, architecture: Architecture) -> None:
+    """Whether a defect, or a mistake in the set-up, can be planted where it says.
 
     Raises:
-        UsageError: it names no layer, or one that lacks what the defect needs.
+        UsageError: there is none of that kind, it names no layer, or one that lacks what the defect needs.
     """
-    found = fault(defect.kind)
+    kind, module, everywhere = defect.kind, defect.module, places(architecture)
     if not math.isfinite(defect.strength):
-        raise UsageError(f"defect {defect.kind!r} of strength {defect.strength}", allowed="a finite number")
-    if defect.module not in places:
-        raise UsageError(f"defect {defect.kind!r} in module {defect.module!r}", allowed=", ".join(map(repr, places)))
-    if not hosts(defect.kind, places[defect.module]):
-        fitting = [path for path, place in places.items() if hosts(defect.kind, place)]
+        raise UsageError(f"defect {kind!r} of strength {defect.strength}", allowed="a finite number")
+    if kind in MISTAKES:
+        _check_mistake(kind, architecture)
+        if module and module not in everywhere:
+            raise UsageError(f"mistake {kind!r} in module {module!r}", allowed=", ".join(map(repr, ("", *everywhere))))
+        return
+    if kind not in DEFECTS:
+        known = (*DEFECTS, *MISTAKES)
+        raise UsageError(f"unknown defect {kind!r}", allowed=", ".join(known), instead=closest(kind, known))
+    if module not in everywhere:
+        raise UsageError(f"defect {kind!r} in module {module!r}", allowed=", ".join(map(repr, everywhere)))
+    if not hosts(kind, everywhere[module]):
+        fitting = [path for path, place in everywhere.items() if hosts(kind, place)]
         raise UsageError(
-            f"defect {defect.kind!r} in module {defect.module!r}, {places[defect.module].layer.kind}, which has no {found.needs}",
+            f"defect {kind!r} in module {module!r}, {everywhere[module].layer.kind}, which has no {DEFECTS[kind].needs}",
             allowed=", ".join(map(repr, fitting)) or "nowhere in this architecture",
         )
+
+
+def _check_mistake(kind: str, architecture: Architecture) -> None:
+    loss = architecture.loss
+    if not loss and (MISTAKES[kind].stage == "loss" or "targets" in kind):
+        raise UsageError(f"mistake {kind!r} without a loss", allowed=", ".join(repr(name) for name in LOSSES if name))
+    if kind == "scaled-targets" and LOSSES[loss].targets is class_targets:
+        raise UsageError(f"mistake {kind!r} with loss {loss!r}, whose targets are classes")
+    if kind == "scaled-inputs" and architecture.vocabulary:
+        raise UsageError(f"mistake {kind!r} on tokens", allowed="an input of numbers")

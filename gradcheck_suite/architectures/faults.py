@@ -67,6 +67,15 @@ def scaled_row(module: nn.Module, strength: float) -> None:
     change_gradient(module, lambda gradient: torch.cat([strength * gradient[..., :1], gradient[..., 1:]], -1))
 
 
+def scaled_input_row(module: nn.Module, strength: float) -> None:
+    """The backward pass multiplies the gradient of the first input feature (last axis) by the strength."""
+
+    def change(gradient: Tensor) -> Tensor:
+        return torch.cat([strength * gradient[..., :1], gradient[..., 1:]], -1)
+
+    change_forward(module, lambda forward, module, x: forward(ChangedGradient.apply(x, change)))  # type: ignore[no-untyped-call]
+
+
 def swapped_samples(module: nn.Module, strength: float) -> None:
     """The backward pass gives each sample the gradient of its neighbour."""
     change_gradient(module, lambda gradient: gradient.roll(1, 0))
@@ -161,6 +170,19 @@ def scaled_entry(module: nn.Module, strength: float) -> None:
 def frozen(module: nn.Module, strength: float) -> None:
     """The module's parameters are not trained."""
     module.requires_grad_(False)
+
+
+def unregistered(module: nn.Module, strength: float) -> None:
+    """The module's parameters are plain tensors that require gradients."""
+    for owner in module.modules():
+        for name, parameter in list(owner.named_parameters(recurse=False)):
+            del owner._parameters[name]
+            setattr(owner, name, parameter.detach().clone().requires_grad_())
+
+
+def drifting(module: nn.Module, strength: float) -> None:
+    """Each forward pass first adds the strength to the module's parameters."""
+    change_forward(module, lambda forward, module, x: ([p.data.add_(strength) for p in module.parameters()], forward(x))[1])
 
 
 def missing_scale(module: Any, strength: float) -> None:

@@ -11,18 +11,19 @@ from typing import Any
 
 import torch
 
-from gradcheck_suite.architectures import comparison, defects, faults, initializations, losses, modules, values
-from gradcheck_suite.architectures.grammar import inside, output_shape, places
+from gradcheck_suite.architectures import comparison, defects, faults, initializations, losses, mistakes, modules, values
+from gradcheck_suite.architectures.grammar import inside, output_shape
 from gradcheck_suite.architectures.initializations import INITIALIZATIONS
 from gradcheck_suite.architectures.losses import LOSSES
+from gradcheck_suite.architectures.mistakes import MISTAKES
 from gradcheck_suite.architectures.optimizers import OPTIMIZERS
 from gradcheck_suite.architectures.settings import closest
 from gradcheck_suite.architectures.shapes import Shape
 from gradcheck_suite.architectures.values import TOKENS, VALUES
-from gradcheck_suite.core.architecture import Architecture
+from gradcheck_suite.core.architecture import Architecture, Defect
 from gradcheck_suite.core.errors import UsageError
 
-_SOURCES: tuple[ModuleType, ...] = (modules, initializations, values, losses, faults, comparison)
+_SOURCES: tuple[ModuleType, ...] = (modules, initializations, values, losses, faults, mistakes, comparison)
 
 
 def _parts() -> dict[str, Any]:
@@ -57,7 +58,7 @@ def shapes(architecture: Architecture) -> tuple[Shape, ...]:
         except UsageError as error:
             raise UsageError(f"layer {index}: {error.got}", allowed=error.allowed, instead=error.instead) from None
     for defect in architecture.defects:
-        defects.check(defect, places(architecture))
+        defects.check(defect, architecture)
     if LOSSES[architecture.loss].classes and losses.classes(result[-1]) < 2:
         raise UsageError(f"loss {architecture.loss!r} on an output of shape {result[-1]}", allowed="at least 2 classes")
     return tuple(result)
@@ -95,8 +96,8 @@ def model_source(architecture: Architecture) -> str:
     if not architecture.training:
         lines.append("model.eval()")
     for defect in architecture.defects:
-        plant = defects.fault(defect.kind).plant.__name__
-        lines.append(f"{plant}(model.get_submodule({defect.module!r}), {float(defect.strength)!r})")
+        if defect.kind not in MISTAKES:
+            lines.append(f"{defects.fault(defect.kind).plant.__name__}({_module(defect)}, {float(defect.strength)!r})")
     return _function("make_model(seed: int) -> nn.Sequential", [*lines, "return model"])
 
 
@@ -113,13 +114,39 @@ def batch_source(architecture: Architecture) -> str:
     if architecture.dtype == "float32":
         lines += ["inputs = inputs.float()"] if not architecture.vocabulary else []
         lines += ["targets = targets.float()"] if "class_targets" not in targets else []
-    return _function("make_batch(seed: int) -> tuple[torch.Tensor, torch.Tensor]", [*lines, "return inputs, targets"])
+    for mistake in made(architecture, "batch"):
+        lines.append(f"inputs, targets = {MISTAKES[mistake.kind].make.__name__}(inputs, targets, {float(mistake.strength)!r})")
+    return _function("make_batch(seed: int) -> tuple[Tensor, Tensor]", [*lines, "return inputs, targets"])
 
 
 def optimizer_source(architecture: Architecture) -> str:
-    """The source of ``make_optimizer(parameters) -> torch.optim.Optimizer``."""
-    made = OPTIMIZERS[architecture.optimizer].format(rate=repr(float(architecture.learning_rate)))
-    return _function("make_optimizer(parameters: list[nn.Parameter]) -> torch.optim.Optimizer", [f"return {made}"])
+    """The source of ``make_optimizer(parameters, model) -> torch.optim.Optimizer``."""
+    shapes(architecture)
+    rate = repr(float(architecture.learning_rate))
+    lines = [f"optimizer = {OPTIMIZERS[architecture.optimizer].format(rate=rate)}"]
+    for mistake in made(architecture, "optimizer"):
+        lines.append(f"{MISTAKES[mistake.kind].make.__name__}(optimizer, {_module(mistake)}, {float(mistake.strength)!r})")
+    signature = "make_optimizer(parameters: list[nn.Parameter], model: nn.Module) -> torch.optim.Optimizer"
+    return _function(signature, [*lines, "return optimizer"])
+
+
+def loss_source(architecture: Architecture) -> str:
+    """The source of ``loss_function(output, targets, model) -> scalar``."""
+    shapes(architecture)
+    lines = [f"loss = {LOSSES[architecture.loss].function.__name__}(output, targets)"]
+    for mistake in made(architecture, "loss"):
+        make = MISTAKES[mistake.kind].make.__name__
+        lines.append(f"loss = {make}(loss, output, {_module(mistake)}, {float(mistake.strength)!r})")
+    return _function("loss_function(output: Tensor, targets: Tensor, model: nn.Module) -> Tensor", [*lines, "return loss"])
+
+
+def made(architecture: Architecture, stage: str) -> tuple[Defect, ...]:
+    """The mistakes of a stage among the architecture's defects."""
+    return tuple(one for one in architecture.defects if one.kind in MISTAKES and MISTAKES[one.kind].stage == stage)
+
+
+def _module(defect: Defect) -> str:
+    return f"model.get_submodule({defect.module!r})" if defect.module else "model"
 
 
 def _function(signature: str, lines: list[str]) -> str:

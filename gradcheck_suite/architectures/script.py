@@ -1,7 +1,6 @@
 """An architecture as a stand-alone PyTorch script that gives the very numbers of ``build``, ``make_batch`` and the loss."""
 
-from gradcheck_suite.architectures.losses import LOSSES
-from gradcheck_suite.architectures.program import batch_source, model_source, names, needed, optimizer_source, shapes
+from gradcheck_suite.architectures.program import batch_source, loss_source, model_source, names, needed, optimizer_source, shapes
 from gradcheck_suite.architectures.subjects import title
 from gradcheck_suite.core.architecture import Architecture
 from gradcheck_suite.core.seeds import derive
@@ -22,7 +21,7 @@ def to_python(architecture: Architecture, seed: int = 0, *, check: bool = False)
         UsageError: the architecture is not valid.
     """
     shapes(architecture)
-    makers = [model_source(architecture), batch_source(architecture), optimizer_source(architecture)]
+    makers = [model_source(architecture), batch_source(architecture), optimizer_source(architecture), loss_source(architecture)]
     main = _main(architecture, seed, check)
     definitions = [*needed(*makers, main), *makers]
     used = set().union(*map(names, [*definitions, main]))
@@ -34,25 +33,24 @@ def to_python(architecture: Architecture, seed: int = 0, *, check: bool = False)
 
 
 def _main(architecture: Architecture, seed: int, check: bool) -> str:
-    loss = LOSSES[architecture.loss].function.__name__
-    value = f"{loss}(model(inputs), targets)"
+    compared = f"compare(model, inputs, targets, lambda output, targets: loss_function(output, targets, model), {seed})"
     lines = [
         "torch.set_default_dtype(torch.float64)  # everything is drawn in float64",
         f"model = make_model({derive(seed, 'model')})",
         f"inputs, targets = make_batch({derive(seed, 'batch')})",
         *([] if architecture.vocabulary else ["inputs.requires_grad_()"]),
         f"torch.manual_seed({seed})",
-        f"loss = {value}",
+        "loss = loss_function(model(inputs), targets, model)",
         "loss.backward()",
         'print(f"loss {loss.item():.17g}")',
         'for name, tensor in {"inputs": inputs, **dict(model.named_parameters())}.items():',
         "    if tensor.grad is not None:",
         '        print(f"gradient of {name}: norm {tensor.grad.norm().item():.17g}")',
-        *([f"compare(model, inputs, targets, {loss}, {seed})"] if check else []),
+        *([compared] if check else []),
         "parameters = list(model.parameters())",
         "if parameters:",
+        "    make_optimizer(parameters, model).step()",
         f"    torch.manual_seed({seed})",
-        "    make_optimizer(parameters).step()",
-        f'    print(f"loss after one step {{{value}.item():.17g}}")',
+        '    print(f"loss after one step {loss_function(model(inputs), targets, model).item():.17g}")',
     ]
     return 'if __name__ == "__main__":\n' + "".join(f"    {line}\n" for line in lines)

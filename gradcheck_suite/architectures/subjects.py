@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from gradcheck_suite.architectures.build import build, loss_function, make_batch, optimizer_factory
-from gradcheck_suite.architectures.mistakes import made, parted
 from gradcheck_suite.architectures.program import shapes
 from gradcheck_suite.core.architecture import Architecture
 from gradcheck_suite.core.finding import finding_id
@@ -16,28 +15,23 @@ from gradcheck_suite.subject import Batch, Setup, Subject
 def subject(architecture: Architecture, name: str = "") -> Subject:
     """The architecture as a subject: a fresh model and batch for every seed.
 
-    A loss of ``""`` becomes no loss and no targets, an architecture without parameters has no optimiser. Mistakes among its
-    defects (``architectures.mistakes``) are made in the finished set-up.
+    A loss of ``""`` becomes no loss and no targets, an architecture without parameters has no optimiser.
 
     Raises:
         UsageError: the architecture is not valid.
     """
-    core, mistakes = parted(architecture)
-    shapes(core)
-    loss = loss_function(core) if core.loss else None
-    optimizer = optimizer_factory(core)
+    shapes(architecture)
 
     def setup(seed: int) -> Setup:
         seed_everything(seed)
-        model, batch = build(core, seed), make_batch(core, seed)
+        model, batch = build(architecture, seed), make_batch(architecture, seed)
         trainable = any(True for _ in model.parameters())
-        setup = Setup(
+        return Setup(
             model=model,
-            batch=batch if loss else Batch(args=batch.args),
-            loss=loss,
-            optimizer=optimizer if trainable else None,
+            batch=batch if architecture.loss else Batch(args=batch.args),
+            loss=loss_function(architecture, model) if architecture.loss else None,
+            optimizer=optimizer_factory(architecture, model) if trainable else None,
         )
-        return made(setup, mistakes)
 
     return Subject(name=name or title(architecture), setup=setup, architecture=architecture)
 

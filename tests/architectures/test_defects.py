@@ -150,6 +150,31 @@ def test_a_missing_scale_multiplies_the_queries():
     assert torch.equal(attention.in_proj_weight[6:], expected.in_proj_weight[6:])
 
 
+def test_a_hidden_offset_is_added():
+    output, *_ = run(planted("hidden-offset", "3", 0.5))
+    assert torch.equal(output, run(PLAIN)[0] + 0.5)
+
+
+def test_parameters_drift_with_every_call():
+    model, x = build(planted("drifting", "0", 0.25), 0), make_batch(PLAIN, 0).args[0]
+    before = model[0].weight.detach().clone()
+    for calls in (1, 2):
+        model(x)
+        torch.testing.assert_close(model[0].weight.detach(), before + 0.25 * calls)
+
+
+@pytest.mark.parametrize("one", [layer("lstm", units=3), layer("encoder", heads=1, hidden=3), layer("residual", layer("dense", units=6))])
+def test_unregistered_parameters_still_get_a_gradient(one):
+    architecture = Architecture(input_shape=(4, 6), layers=(one,), defects=(Defect(kind="unregistered", module="0"),))
+    model, x = build(architecture, 0), make_batch(architecture, 0).args[0]
+    assert not list(model.parameters())
+    model(x).sum().backward()
+    plain = [value for module in model.modules() for value in vars(module).values() if isinstance(value, torch.Tensor)]
+    assert plain
+    assert all(value.grad is not None for value in plain)
+    assert torch.equal(model(x), build(architecture.changed(defects=()), 0)(x))
+
+
 @pytest.mark.parametrize(("kind", "weight", "bias"), [
     ("gain", lambda w: 3 * w, 0.0),
     ("constant-weights", lambda w: torch.full_like(w, 3 * w.square().mean().sqrt().item()), 0.0),
@@ -167,7 +192,8 @@ def test_an_initialization_fault_changes_the_parameters_as_said(kind, weight, bi
 def test_names_stay_and_a_deep_copy_has_the_fault_too(kind):
     architecture = planted(kind, "2", 1.5)
     model = build(architecture, 0)
-    assert [name for name, _ in model.named_parameters()] == [name for name, _ in build(PLAIN, 0).named_parameters()]
+    expected = [name for name, _ in build(PLAIN, 0).named_parameters() if kind != "unregistered" or not name.startswith("2.")]
+    assert [name for name, _ in model.named_parameters()] == expected
     assert isinstance(model[2], torch.nn.MultiheadAttention)
     if kind in ("parameter-hook", "scaled-entry"):
         return  # a copy of a tensor has no hooks

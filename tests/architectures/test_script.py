@@ -53,6 +53,10 @@ ARCHITECTURES = {
     "gain": broken(TOKENS, "gain", "1", 30.0),
     "missing scale": broken(SEQUENCE, "missing-scale", "2"),
     "nan": broken(DENSE, "nan-gradient", "0"),
+    "mistakes": DENSE.changed(defects=(
+        Defect(kind="scaled-inputs", module="", strength=3.0), Defect(kind="ascent", module=""),
+        Defect(kind="penalised-loss", module="", strength=0.1),
+    )),
     "truncated": DENSE.changed(initialization="truncated-normal", loss="smooth-l1", optimizer="nesterov"),
 }
 DRIVER = """
@@ -74,7 +78,7 @@ def expected(architecture, seed):
     (x,) = batch.args
     if not architecture.vocabulary:
         x.requires_grad_()
-    loss = loss_function(architecture)(setup.model(x), batch.targets)
+    loss = loss_function(architecture, setup.model)(setup.model(x), batch.targets)
     loss.backward()
     gradients = [x.grad, *(parameter.grad for parameter in setup.model.parameters())]
     return [loss.item().hex(), [g if g is None else hashlib.sha256(g.numpy().tobytes()).hexdigest() for g in gradients]]

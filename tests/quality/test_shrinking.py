@@ -47,7 +47,7 @@ def test_a_wrong_gradient_anywhere_ends_at_one_layer():
     assert found.input_shape == (1,)
 
 
-@pytest.mark.parametrize("kind", ["gelu", "conv1d", "conv2d", "batch_norm", "lstm", "attention", "encoder", "max_pool", "residual"])
+@pytest.mark.parametrize("kind", ["gelu", "conv2d", "batch_norm", "lstm", "max_pool", "residual"])
 def test_a_wrong_gradient_in_a_kind_ends_at_three_layers_or_fewer(kind):
     found = shrunk(lambda architecture: culprit(architecture) == kind and wrong(architecture), defects=("scaled-backward",))
     assert size(found) <= 3
