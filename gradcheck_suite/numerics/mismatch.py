@@ -29,8 +29,12 @@ class Entry:
     @property
     def gap(self) -> float:
         """Distance between the two, 0 where the derivative could not be measured."""
-        distance = abs(self.analytic - self.numeric)
-        return distance if math.isfinite(self.error) and not math.isnan(distance) else 0.0
+        return _certain(self.analytic - self.numeric, self.error)[1]
+
+    @property
+    def certain(self) -> tuple[float, float]:
+        """Sort key of how wrong the entry is: the part of the distance that the error does not explain, then the distance."""
+        return _certain(self.analytic - self.numeric, self.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +88,9 @@ def worst_entry(suspect: Suspect) -> Entry:
     while kept.size > ENUMERATED:
         halves = np.array_split(kept, 2)
         direction = next(directions)
-        gaps = [_size(suspect.gap(_only(direction, half))) for half in halves]
+        gaps = [_certain(*suspect.gap(_only(direction, half))) for half in halves]
         kept = halves[int(gaps[1] > gaps[0])]
-    return max(entries(suspect, kept), key=lambda entry: entry.gap)
+    return max(entries(suspect, kept), key=lambda entry: entry.certain)
 
 
 def entries(suspect: Suspect, flat_indices: np.ndarray) -> tuple[Entry, ...]:
@@ -109,6 +113,7 @@ def _only(direction: np.ndarray, flat_indices: np.ndarray) -> np.ndarray:
     return kept.reshape(direction.shape)
 
 
-def _size(gap: tuple[float, float]) -> float:
-    distance, error = gap
-    return abs(distance) if math.isfinite(error) and math.isfinite(distance) else 0.0
+def _certain(distance: float, error: float) -> tuple[float, float]:
+    if math.isnan(distance) or not math.isfinite(error):
+        return 0.0, 0.0
+    return max(abs(distance) - error, 0.0), abs(distance)

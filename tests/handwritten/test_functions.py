@@ -1,4 +1,4 @@
-"""Functions and (forward, backward) pairs: right gradients hold, wrong ones are found, named and explained."""
+"""Functions and their gradients: right ones hold, wrong ones are found, named and explained."""
 
 import os
 from collections import namedtuple
@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from gradcheck_suite.core.evidence import Level, Verdict
-from gradcheck_suite.handwritten import check_gradient, check_pair
+from gradcheck_suite.handwritten import check_gradient
+from tests.handwritten.reading import only, violations
 
 GENERATOR = np.random.default_rng(5)
 X = GENERATOR.normal(size=(9, 4))
@@ -25,20 +26,6 @@ def gradient(p):
     error = 2 * (after @ p["W2"] + p["b2"] - Y) / Y.size
     hidden = error @ p["W2"].T * (before > 0)
     return {"W1": X.T @ hidden, "b1": hidden.sum(axis=0), "W2": after.T @ error, "b2": error.sum(axis=0)}
-
-
-def of(report, statement="handwritten-agreement"):
-    return [finding for finding in report.findings if finding.property == statement]
-
-
-def only(report, statement="handwritten-agreement"):
-    found = of(report, statement)
-    assert len(found) == 1, [finding.message for finding in found]
-    return found[0]
-
-
-def violations(report, level=Level.REQUIREMENT):
-    return {finding.where.parameter: finding for finding in of(report) if finding.verdict is Verdict.VIOLATED and finding.level is level}
 
 
 def broken(name, change):
@@ -191,68 +178,6 @@ def test_a_domain_of_one_sign_and_wide_range_is_respected():
     assert check_gradient(guarded, lambda v: 1 / v, x).ok
 
 
-@pytest.mark.parametrize("f", [
-    lambda x: (np.float32(x) ** 2 * np.float32(0.1)).sum(),
-    lambda x: float((np.float32(x) ** 2 * np.float32(0.1)).sum()),
-    lambda x: 0.1 * (x.astype(np.float32) ** 2).sum(dtype=np.float64),
-], ids=["shown", "hidden", "inside"])
-def test_single_precision_is_never_called_wrong_and_large_errors_in_it_are_found(f):
-    x = GENERATOR.normal(size=20)
-    for seed in range(5):
-        verdicts = {finding.verdict for finding in of(check_gradient(f, lambda x: 0.2 * x, x, seed=seed))}
-        assert verdicts <= {Verdict.HOLDS, Verdict.INCONCLUSIVE}
-    assert set(violations(check_gradient(f, lambda x: 0.3 * x, x))) == {"x"}
-
-
-def rough(x):
-    """A smooth function with noise of 1e-3 of its value, the same at the same point."""
-    return (x**2).sum() * (1 + 1e-3 * np.random.default_rng(list(x.tobytes())).normal())
-
-
-def test_what_noise_hides_is_inconclusive_and_not_ok():
-    report = check_gradient(rough, lambda x: 2.001 * x, X)
-    assert only(report).verdict is Verdict.INCONCLUSIVE
-    assert not report.ok
-    assert report.exit_code() == 4
-    assert set(violations(check_gradient(rough, lambda x: 60 * x, X))) == {"x"}
-
-
-def test_a_function_that_is_not_finite_is_inconclusive():
-    with np.errstate(invalid="ignore", divide="ignore"):
-        report = check_gradient(lambda x: np.log(x).sum(), lambda x: 1 / x, np.array([-1.0, 1.0]))
-    assert only(report).verdict is Verdict.INCONCLUSIVE
-    assert "not finite" in only(report).evidence.note
-
-
-def test_a_derivative_that_is_zero_by_algebra_holds():
-    report = check_gradient(lambda x: (x - x.mean()).sum() + 3.0, lambda x: np.full(x.shape, 1e-18), X)
-    assert only(report).verdict is Verdict.HOLDS
-    assert "none is claimed" in only(report).evidence.note
-    assert set(violations(check_gradient(lambda x: 3.0, lambda x: np.full(x.shape, 1e-3), X))) == {"x"}
-
-
-def test_a_function_that_draws_random_numbers_is_replayed_and_named():
-    def noisy(x):
-        return (x * np.random.uniform(0.5, 1.5, x.shape)).sum()
-
-    def its_gradient(x):
-        return np.random.uniform(0.5, 1.5, x.shape)
-
-    before = np.random.get_state()[2]
-    report = check_gradient(noisy, its_gradient, X)
-    assert only(report).verdict is Verdict.HOLDS
-    found = of(report, "handwritten-repeatability")[0]
-    assert (found.verdict, found.level) == (Verdict.VIOLATED, Level.INDICATOR)
-    assert np.random.get_state()[2] == before
-
-
-def test_chance_that_cannot_be_replayed_is_a_violated_requirement():
-    report = check_gradient(lambda x: x.sum() + int.from_bytes(os.urandom(2), "big"), np.ones_like, X)
-    found = of(report, "handwritten-repeatability")[0]
-    assert (found.verdict, found.level) == (Verdict.VIOLATED, Level.REQUIREMENT)
-    assert not violations(report)
-
-
 def test_x_is_never_changed_and_a_function_that_tries_is_named():
     def spoiling(x):
         x *= 2
@@ -279,30 +204,3 @@ def test_a_function_that_raises_is_an_error_with_its_place():
 def test_the_same_seed_gives_the_same_findings():
     first, second = (check_gradient(loss, broken("W2", lambda g: g**3), PARAMETERS, seed=4) for _ in range(2))
     assert first.findings == second.findings
-
-
-def affine(x, w, b, settings):
-    settings["calls"] += 1
-    return x @ w + b, (x, w)
-
-
-def affine_backward(cotangent, cache):
-    x, w = cache
-    return cotangent @ w.T, x.T @ cotangent, cotangent.sum(axis=0)
-
-
-def test_a_pair_with_a_cache_is_checked_with_its_arguments_by_name():
-    settings = {"calls": 0}
-    arguments = (X, PARAMETERS["W2"], PARAMETERS["b2"], settings)
-    assert check_pair(affine, affine_backward, arguments).ok
-    assert settings == {"calls": 0}
-    report = check_pair(affine, lambda u, cache: (affine_backward(u, cache)[0], *affine_backward(2 * u, cache)[1:]), arguments)
-    assert set(violations(report)) == {"w", "b"}
-
-
-def test_a_pair_may_have_several_outputs():
-    def forward(x):
-        return np.sin(x), np.cos(x), x
-
-    assert check_pair(forward, lambda u, v, x: u * np.cos(x) - v * np.sin(x), (X,)).ok
-    assert set(violations(check_pair(forward, lambda u, v, x: u * np.cos(x) + v * np.sin(x), (X,)))) == {"x"}

@@ -55,6 +55,17 @@ def test_an_entry_that_cannot_be_measured_is_not_the_worst():
     assert unmeasured.gap == 0.0
 
 
+def test_an_entry_whose_distance_is_within_its_error_is_not_the_worst():
+    gradient = np.zeros(40)
+
+    def along(direction):
+        return float(0.5 * direction[3]), abs(direction[3]) + 1e-12
+
+    analytic = gradient.copy()
+    analytic[30] = 1e-3
+    assert worst_entry(Suspect(analytic=analytic, along=along)).index == (30,)
+
+
 def test_sums_round_once_and_tell_what_is_not_finite():
     assert fsum(np.array([1e16, 1.0, -1e16])) == 1.0
     assert math.isnan(fsum(np.array([1.0, np.inf])))
