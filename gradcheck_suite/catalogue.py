@@ -5,7 +5,6 @@ itself. Each file is loaded under ``gradcheck_suite.properties.<family>.<stem>``
 """
 
 import ast
-import difflib
 import importlib.util
 import re
 import sys
@@ -15,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from gradcheck_suite.core.errors import UsageError
+from gradcheck_suite.core.errors import UsageError, did_you_mean
 from gradcheck_suite.core.property import Property
 
 SECTIONS = ("Conditions", "Why it matters", "Measured", "Error", "When violated", "Limits", "Sources")
@@ -177,5 +176,4 @@ def matches(entry: Entry, word: str) -> bool:
 
 def _closest(word: str, pool: Sequence[Entry]) -> str:
     names = {name for entry in pool for name in (entry.id, entry.name, entry.family, *entry.symptoms)}
-    close = difflib.get_close_matches(word.lower().replace("_", "-"), names, n=1)
-    return f"Did you mean {close[0]!r}? " * bool(close) + "All of them: gradcheck list"
+    return did_you_mean(word.lower().replace("_", "-"), names) + "All of them: gradcheck list"

@@ -1,6 +1,5 @@
 """``[tool.gradcheck_suite]`` in pyproject.toml, validated; unknown keys are refused with the closest name."""
 
-import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gradcheck_suite.core.errors import UsageError
+from gradcheck_suite.core.errors import UsageError, did_you_mean
 
 
 class _Strict(BaseModel):
@@ -100,5 +99,4 @@ def validated(data: Mapping[str, Any], origin: str, folder: Path) -> Config:
 
 def _closest(place: tuple[int | str, ...]) -> str:
     fields = list(TargetConfig.model_fields if len(place) > 1 else Config.model_fields)
-    close = difflib.get_close_matches(str(place[-1]), fields, n=1)
-    return f"Did you mean {close[0]!r}? " * bool(close) + "Allowed: " + ", ".join(sorted(fields))
+    return did_you_mean(str(place[-1]), fields) + "Allowed: " + ", ".join(sorted(fields))

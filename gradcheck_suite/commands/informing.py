@@ -55,7 +55,7 @@ _NETWORK = Architecture(input_shape=(4,), layers=(layer("dense", units=3), layer
 
 
 def measure(backward_pass: BackwardPass) -> Evidence:
-    count = float(backward_pass.nonfinite_gradients.sum())
+    count = float(backward_pass.parameter_gradient_nonfinite.clip(min=0).sum())
     return Evidence(quantity="non-finite gradient entries", value=count, error=0.0, low=0.0, high=0.0)
 
 

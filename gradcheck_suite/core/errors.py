@@ -1,5 +1,8 @@
 """The exceptions that carry a message meant for a person."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class GradcheckError(Exception):
     """Base of every error this package raises on purpose."""
@@ -44,3 +47,9 @@ class SubjectError(GradcheckError):
     def __init__(self, message: str, *, stage: str, module: str | None = None, details: str = "") -> None:
         super().__init__(message)
         self.stage, self.module, self.details = stage, module, details
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """``"Did you mean 'x'? "`` with the closest of the names, or nothing where none is close."""
+    close = difflib.get_close_matches(word, list(names), n=1)
+    return f"Did you mean {close[0]!r}? " if close else ""

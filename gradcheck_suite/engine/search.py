@@ -141,7 +141,7 @@ def _survived(prop: Property, tally: Tally, budget: Budget) -> Finding:
 def _falsified(prop: Property, architecture: Architecture, finding: Finding, seed: int, examples: int) -> Finding:
     own_seed = derive(seed, repr(architecture))
     try:
-        script = Code(title="Script that reproduces it", text=architecture.to_python(own_seed), language="python")
+        script = Code(title="Script that reproduces it", text=architecture.to_python(own_seed, check=True), language="python")
     except GradcheckError as error:
         script = Code(title="The architecture (no script can be printed)", text=f"{architecture!r}\n{error}")
     exhibits = finding.evidence.exhibits if finding.evidence is not None else ()

@@ -51,7 +51,7 @@ def test_audit_returns_a_report_that_writes_itself(tmp_path):
     assert isinstance(report, Report)
     assert report.ok
     assert report.to_json(tmp_path / "r.json").exists()
-    assert report.to_html(tmp_path / "r.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert report.to_html(tmp_path / "r.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert "<" in report._repr_html_()
 
 
