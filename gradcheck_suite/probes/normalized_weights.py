@@ -1,0 +1,129 @@
+"""Normalised weights: what a batch norm makes of the gradient of the layer before it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from gradcheck_suite.captures.codec import frozen
+from gradcheck_suite.captures.normalized_weights import NormalizedWeights
+from gradcheck_suite.core.budget import Budget
+from gradcheck_suite.core.errors import NotApplicable
+from gradcheck_suite.core.seeds import derive
+from gradcheck_suite.probes.execution import Running, contraction, cotangents, differentiable, failures, floating, realise
+from gradcheck_suite.probes.float64 import in_float64
+from gradcheck_suite.probes.gradient_rows import differing_bits
+from gradcheck_suite.probes.graph import nodes
+from gradcheck_suite.probes.leaves import LeafCall, LeafWatch
+from gradcheck_suite.probes.state import preserved
+from gradcheck_suite.subject import Setup, Subject
+
+Tensor = torch.Tensor
+_WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+GAIN = 8.0
+
+
+@dataclass(slots=True)
+class _Pair:
+    weight: LeafCall
+    norm: LeafCall
+
+
+def normalized_weights(subject: Subject, budget: Budget, seed: int) -> NormalizedWeights:
+    """One backward pass, and each pair once more with scaled weights (see ``captures.normalized_weights``).
+
+    Raises:
+        NotApplicable: no layer is followed by a batch norm alone, or the model does not run in float64.
+        SubjectError: the subject failed.
+    """
+    setup = realise(subject, seed)
+    with in_float64(setup) as wide, preserved(wide.model):
+        wide.model.zero_grad(set_to_none=True)
+        pairs, outputs = _watched(wide)
+        if not pairs:
+            raise NotApplicable("no dense or convolutional layer is followed by a batch norm in training mode, and by nothing else")
+        wanted = [[pair.weight.outputs[0], pair.norm.outputs[0], *_module(pair.weight).parameters()] for pair in pairs]
+        with failures("backward"):
+            value = contraction(outputs, cotangents(outputs, seed))
+            found = [torch.autograd.grad(value, tensors, retain_graph=True) for tensors in wanted]
+        with failures("a pair of layers alone"):
+            rows = [{**_channels(pair, pulled), **_gain(pair, derive(seed, pair.weight.path))}
+                    for pair, pulled in zip(pairs, found, strict=True)]
+    columns = {name: frozen([row[name] for row in rows], _DTYPES.get(name, "<f8")) for name in rows[0]}
+    return NormalizedWeights(weights=tuple(p.weight.path for p in pairs), norms=tuple(p.norm.path for p in pairs), **columns)
+
+
+_DTYPES = {"biased": "|b1", "output_bits": "<i8", "gradient_bits": "<i8"}
+
+
+def _module(call: LeafCall) -> Any:
+    return call.module
+
+
+def _watched(setup: Setup) -> tuple[list[_Pair], list[Tensor]]:
+    """The pairs of one forward pass in which each layer runs once and feeds its norm alone, and the outputs."""
+    calls: list[LeafCall] = []
+    batch, _ = differentiable(setup.batch)
+    with Running(setup.model) as running, LeafWatch(setup.model, calls.append), failures("forward", running):
+        output = setup.model(*batch.args, **batch.kwargs)
+    outputs = [tensor for tensor in floating(output) if tensor.requires_grad]
+    uses: dict[Any, int] = {}
+    for node in nodes(*outputs):
+        for following, _ in node.next_functions:
+            uses[following] = uses.get(following, 0) + 1
+    runs: dict[int, int] = {}
+    for call in calls:
+        runs[id(call.module)] = runs.get(id(call.module), 0) + 1
+    pairs = []
+    for call in calls:
+        if not isinstance(call.module, _NORMS) or not (call.module.training or call.module.running_mean is None):
+            continue
+        before = [c for c in calls if isinstance(c.module, _WEIGHTED) and c.outputs and c.outputs[0] is call.inputs[0]]
+        if len(before) == 1 and runs[id(before[0].module)] == runs[id(call.module)] == 1 and uses.get(before[0].outputs[0].grad_fn) == 1:
+            pairs.append(_Pair(before[0], call))
+    return [pair for pair in pairs if all(p.requires_grad for p in _module(pair.weight).parameters())], outputs
+
+
+def _by_channel(tensor: Tensor) -> Tensor:
+    return tensor.detach().transpose(0, 1).reshape(tensor.shape[1], -1)
+
+
+def _channels(pair: _Pair, found: tuple[Tensor, ...]) -> dict[str, Any]:
+    layer, norm, tiny = _module(pair.weight), _module(pair.norm), 1e-300
+    h, upstream = _by_channel(pair.weight.outputs[0]), _by_channel(found[1])
+    g = upstream if norm.weight is None else upstream * norm.weight.detach()[:, None]
+    parameters = dict(zip([name for name, _ in layer.named_parameters()], found[2:], strict=True))
+    mean = h.mean(1)
+    s2 = h.var(1, unbiased=False) + norm.eps
+    s, offset = s2.sqrt(), 1 + mean.abs() / s2.sqrt()
+    hat = (h - mean[:, None]) / s[:, None]
+    w, dw = layer.weight.detach().flatten(1), parameters["weight"].flatten(1)
+    product, sizes = (w * dw).sum(1), w.norm(dim=1) * dw.norm(dim=1)
+    db = parameters.get("bias")
+    whole = product if db is None else product + layer.bias.detach() * db
+    residual = (whole - norm.eps / s2 * (hat * g).sum(1)).abs() / (sizes + offset * hat.norm(dim=1) * g.norm(dim=1) + tiny)
+    bias = float("nan") if db is None else float((db.abs() / (offset * (g.abs().sum(1) / s) + tiny)).max())
+    cosine = product.abs() / (sizes + tiny)
+    return {"biased": db is not None, "bias": bias, "radial": float(residual.max()), "cosine": float(cosine.max()),
+            "epsilon": float((norm.eps / s2).max())}
+
+
+def _gain(pair: _Pair, seed: int) -> dict[str, int]:
+    layer, norm = _module(pair.weight), _module(pair.norm)
+    x = pair.weight.inputs[0].detach()
+    cotangent = torch.randn(pair.norm.outputs[0].shape, generator=torch.Generator().manual_seed(seed), dtype=x.dtype)
+
+    def pull() -> tuple[Tensor, Tensor]:
+        output = norm(layer(x))
+        (gradient,) = torch.autograd.grad(output, layer.weight, cotangent)
+        return output.detach(), gradient
+
+    with preserved(layer), preserved(norm):
+        output, gradient = pull()
+        norm.eps *= GAIN**2
+        for parameter in layer.parameters():
+            parameter.data.mul_(GAIN)
+        scaled, pulled = pull()
+    return {"output_bits": differing_bits(scaled, output), "gradient_bits": differing_bits(GAIN * pulled, gradient)}

@@ -1,0 +1,95 @@
+"""Normalisation layers alone and behind weights: identities over random layers, the classic mistake, what is not judged."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from gradcheck_suite.captures.codec import decode, encode
+from gradcheck_suite.core.budget import BUDGETS
+from gradcheck_suite.core.errors import NotApplicable
+from gradcheck_suite.probes.normalization_calls import normalization_calls
+from gradcheck_suite.probes.normalized_weights import normalized_weights
+from gradcheck_suite.subject import Batch, Setup, Subject
+
+ROUNDOFF = 2.0**-53
+
+
+class DetachedVariance(nn.LayerNorm):
+    """The classic mistake of a hand-written norm: mean and variance are constants to the backward pass."""
+
+    def forward(self, x):
+        mean, variance = x.mean(-1, keepdim=True).detach(), x.var(-1, keepdim=True, unbiased=False).detach()
+        return (x - mean) / (variance + self.eps).sqrt() * self.weight + self.bias
+
+
+def of(make, x, probe=normalization_calls):
+    def setup(seed):
+        torch.manual_seed(seed)
+        model = make()
+        for parameter in model.parameters():
+            nn.init.normal_(parameter)
+        return Setup(model, Batch((x,)))
+
+    return probe(Subject("model", setup), BUDGETS["quick"], 5)
+
+
+MAKERS = [
+    lambda eps: nn.LayerNorm(6, eps=eps), lambda eps: nn.RMSNorm(6, eps=eps), lambda eps: nn.BatchNorm2d(4, eps=eps),
+    lambda eps: nn.GroupNorm(2, 4, eps=eps), lambda eps: nn.InstanceNorm2d(4, eps=eps, affine=True),
+]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize(("eps", "scale", "mean"), [(1e-5, 1.0, 0.0), (1e-10, 1e-3, 5.0), (1e-2, 0.1, 1.0)])
+def test_identities_hold_to_rounding(make, eps, scale, mean):
+    torch.manual_seed(0)
+    seen = of(lambda: nn.Sequential(make(eps), nn.Tanh()), mean + scale * torch.randn(3, 4, 5, 6))
+    assert seen.output_bits.sum() == seen.gradient_bits.sum() == 0
+    assert seen.euler[0] <= 64 * ROUNDOFF
+    assert seen.contraction[0] <= 1 + 64 * ROUNDOFF * seen.offset[0]
+    assert np.isnan(seen.total[0]) if not seen.centred[0] else seen.total[0] <= 32 * ROUNDOFF
+    np.testing.assert_array_equal(decode(encode(seen)).euler, seen.euler)
+
+
+def test_statistics_taken_for_constants_are_seen():
+    seen = of(lambda: nn.Sequential(DetachedVariance(6)), torch.randn(5, 6))
+    assert seen.kinds == ("DetachedVariance",)
+    assert seen.euler[0] > 0.1
+    assert seen.total[0] > 0.01
+    assert seen.gradient_bits[0] == 0
+
+
+def test_norms_on_running_statistics_are_not_judged():
+    with pytest.raises(NotApplicable, match="no normalisation layer"):
+        of(lambda: nn.Sequential(nn.BatchNorm1d(6)).eval(), torch.randn(5, 6))
+
+
+def test_weights_before_a_batch_norm():
+    seen = of(lambda: nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 4, bias=False), nn.BatchNorm1d(4)),
+              torch.randn(9, 6), normalized_weights)
+    assert (seen.weights, seen.norms) == (("0", "3"), ("1", "4"))
+    assert seen.biased.tolist() == [True, False]
+    assert seen.bias[0] <= 128 * ROUNDOFF
+    assert (seen.radial <= 256 * ROUNDOFF).all()
+    assert (seen.cosine > 1e3 * ROUNDOFF).all()
+    assert seen.output_bits.sum() == seen.gradient_bits.sum() == 0
+
+
+class Forked(nn.Module):
+    """The layer feeds its norm and the output as well."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.norm = nn.Linear(6, 4), nn.BatchNorm1d(4)
+
+    def forward(self, x):
+        h = self.linear(x)
+        return h + self.norm(h)
+
+
+@pytest.mark.parametrize("make", [Forked, lambda: nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.BatchNorm1d(4)),
+                                  lambda: nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4)).eval()])
+def test_layers_that_feed_more_than_a_batch_norm_are_not_judged(make):
+    with pytest.raises(NotApplicable, match="batch norm"):
+        of(make, torch.randn(9, 6), normalized_weights)
