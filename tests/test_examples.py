@@ -68,3 +68,13 @@ def test_the_layers_of_the_numpy_network_are_those_of_its_functions(numpy_networ
     np.testing.assert_allclose(first.grads["W"], gradients["W1"])
     np.testing.assert_allclose(second.grads["b"], gradients["b2"])
     assert check_network([first, relu, second], (numpy_network.cross_entropy, numpy_network.cross_entropy_at_output), x, targets).ok
+
+
+def test_the_functions_of_the_tutorial_are_those_of_the_example():
+    tutorial = (EXAMPLES.parent / "docs" / "handwritten.md").read_text(encoding="utf-8")
+    program = (EXAMPLES / "numpy_network.py").read_text(encoding="utf-8")
+    functions = [part.strip() for block in tutorial.split("```python")[1:] for part in block.split("```")[0].split("\n\n")
+                 if part.strip().startswith("def ")]
+    named = [text for text in functions if not text.startswith(("def value", "def gradient"))]
+    assert len(named) == 4
+    assert [text for text in named if text not in program] == []

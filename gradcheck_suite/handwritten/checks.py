@@ -54,7 +54,9 @@ def check_gradient(f: Callable[..., Any], grad_f: Callable[..., Any], x: Any, *,
         >>> check_gradient(lambda x: (x**2).sum(), lambda x: 2 * x, np.array([1.0, -2.0])).ok
         True
     """
-    return _alone("check_gradient", lambda: FunctionUnit(f, grad_f, x), _named(name, f), seed, budget)
+    size = sum(leaf.array.size for leaf in nested(x).leaves)
+    facts = SubjectFacts(name=_named(name, f), target=identity_of(f).source or "", parameters=size)
+    return _alone("check_gradient", lambda: FunctionUnit(f, grad_f, x), facts, seed, budget)
 
 
 def check_pair(forward: Callable[..., Any], backward: Callable[..., Any], arguments: Any, *, seed: int = 0, name: str | None = None,
@@ -73,7 +75,8 @@ def check_pair(forward: Callable[..., Any], backward: Callable[..., Any], argume
     Raises:
         UsageError: an argument, or what a function returns, is not what is allowed.
     """
-    return _alone("check_pair", lambda: PairUnit(forward, backward, arguments), _named(name, forward), seed, budget)
+    return _alone("check_pair", lambda: PairUnit(forward, backward, arguments),
+                  SubjectFacts(name=_named(name, forward), target=identity_of(forward).source or ""), seed, budget)
 
 
 def check_layer(layer: Any, x: Any, *, parameters: Mapping[str, tuple[np.ndarray, Any]] | None = None, seed: int = 0,
@@ -97,7 +100,8 @@ def check_layer(layer: Any, x: Any, *, parameters: Mapping[str, tuple[np.ndarray
     """
     given = layer if parameters is None else WithParameters(layer, parameters)
     shown = Layer(given)
-    return _alone("check_layer", lambda: LayerUnit(shown, x), name or shown.identity.function, seed, budget)
+    facts = SubjectFacts(name=name or shown.identity.function, target=shown.identity.source or "")
+    return _alone("check_layer", lambda: LayerUnit(shown, x), facts, seed, budget)
 
 
 def check_network(layers: Sequence[Any] | Mapping[str, Any], loss: Any, x: Any, targets: Any = None, *, seed: int = 0,
@@ -191,16 +195,15 @@ def _holders(layers: Mapping[str, Layer]) -> dict[int, list[str]]:
     return found
 
 
-def _alone(function: str, make: Callable[[], Unit], name: str, seed: int, budget: str) -> Report:
+def _alone(function: str, make: Callable[[], Unit], facts: SubjectFacts, seed: int, budget: str) -> Report:
     """The report on one unit by itself."""
     size, notes = budget_of(budget), list[str]()
 
     def part() -> HandwrittenDerivative:
         unit = make()
-        notes.extend(_unchecked(unit, name))
-        return HandwrittenDerivative(parts=(_measured(unit, size, derive(seed, name)),))
+        notes.extend(_unchecked(unit, facts.name))
+        return HandwrittenDerivative(parts=(_measured(unit, size, derive(seed, facts.name)),))
 
-    facts = SubjectFacts(name=name)
     request = Request(function=function, facts=facts, takes=lambda: {"handwritten_derivative": part}, seed=seed, budget=budget, notes=notes)
     return reported(request, ALONE)
 

@@ -33,8 +33,12 @@ def measured(unit: Unit, budget: Budget, seed: int) -> Part:
     near = Neighbours(comparer)
     filled = [index for index, point in enumerate(comparer.base.points) if point.size]
     joint = _place(near, filled, budget.directions)
-    agreed = joint.settled(comparer.resolution)[0] == "agrees"
-    alone = [] if agreed and budget.name == "quick" else [(index, _place(near, [index], budget.directions)) for index in filled]
+    if len(filled) == 1:
+        alone = [(filled[0], joint)]
+    elif budget.name == "quick" and joint.settled(comparer.resolution)[0] == "agrees":
+        alone = []
+    else:
+        alone = [(index, _place(near, [index], budget.directions)) for index in filled]
     identity = unit.identity
     return Part(
         module=identity.module, function=identity.function, source=identity.source, roundoff=comparer.roundoff,

@@ -67,24 +67,26 @@ class _Pair:
 
     def __init__(self, suspect: Suspect, first: np.ndarray, second: np.ndarray) -> None:
         self.suspect, self.first, self.second = suspect, first, second
-        gaps = [suspect.gap(first), suspect.gap(second)]
-        self.deviation = max(abs(gap) for gap, _ in gaps)
-        self.telling = all(error < SHARPNESS * self.deviation for _, error in gaps)
+        self.products = [suspect.product(first), suspect.product(second)]
+        self.derivatives = [suspect.along(first), suspect.along(second)]
+        gaps = [abs(product - value) for product, (value, _) in zip(self.products, self.derivatives, strict=True)]
+        self.deviation = max(gaps)
+        self.telling = all(error < SHARPNESS * self.deviation for _, error in self.derivatives)
 
     def explained(self, direction: np.ndarray) -> bool:
         """Whether array and derivative agree along a direction, sharply enough to mean something."""
         gap, error = self.suspect.gap(direction)
         return abs(gap) <= error < SHARPNESS * self.deviation
 
-    def factor(self, adjoint: Callable[[np.ndarray], np.ndarray]) -> float | None:
+    def factor(self, adjoint: Callable[[np.ndarray], np.ndarray] | None = None) -> float | None:
         """The number c for which the array is c times a linear image of the gradient; ``None`` where there is none.
 
-        ``adjoint`` is the transpose of that linear map: <T(N), V> = <N, adjoint(V)>.
+        ``adjoint`` is the transpose of that linear map, <T(N), V> = <N, adjoint(V)>; without one it is the identity.
         """
-        trials = []
-        for direction in (self.first, self.second):
-            value, error = self.suspect.along(adjoint(direction))
-            trials.append((abs(value), value, error, self.suspect.product(direction)))
+        derivatives = self.derivatives
+        if adjoint is not None:
+            derivatives = [self.suspect.along(adjoint(direction)) for direction in (self.first, self.second)]
+        trials = [(abs(value), value, error, product) for (value, error), product in zip(derivatives, self.products, strict=True)]
         (_, small, small_error, small_product), (_, value, error, product) = sorted(trials, key=lambda trial: trial[0])
         if not error < SHARPNESS * abs(value):
             return None
@@ -101,17 +103,16 @@ class _Pair:
         if not total > 0 or not error < SHARPNESS * abs(gap):
             return None
         ratio = gap / total
-        verified, verified_error = self.suspect.gap(self.second)
+        verified, verified_error = self.products[1] - self.derivatives[1][0], self.derivatives[1][1]
         expected = fsum(self.second * shape_of_gap)
         tolerance = verified_error + abs(expected) * error / total
         return ratio if abs(verified - ratio * expected) <= tolerance < SHARPNESS * self.deviation else None
 
 
 def _factor(pair: _Pair) -> Pattern | None:
-    values = [pair.suspect.along(direction) for direction in (pair.first, pair.second)]
-    if all(abs(value) <= error < SHARPNESS * pair.deviation for value, error in values):
+    if all(abs(value) <= error < SHARPNESS * pair.deviation for value, error in pair.derivatives):
         return Pattern(kind="spurious", text="is not zero, the derivative is")
-    ratio = pair.factor(lambda direction: direction)
+    ratio = pair.factor()
     return None if ratio is None else Pattern(kind="factor", text=f"is {times(ratio)}", factor=ratio)
 
 
@@ -128,7 +129,7 @@ def times(ratio: float) -> str:
         return f"{whole} times the derivative: a division by {whole} is missing, such as a mean over {whole} samples"
     if inverse > 2 and abs(1 / ratio - inverse) < 1e-6 * inverse:
         return f"1/{inverse} of the derivative: it is divided by {inverse} once too often, such as a mean where the function sums"
-    return f"{ratio:.6g} times the derivative"
+    return f"{ratio:.9g} times the derivative"
 
 
 def _entry(pair: _Pair, worst: tuple[int, ...] | None) -> Pattern | None:
@@ -154,7 +155,7 @@ def _slice(pair: _Pair, worst: tuple[int, ...] | None) -> Pattern | None:
         if not pair.suspect.analytic[place].any():
             return Pattern(kind="slice", text=f"{where}, where it is zero", factor=0.0)
         inside = [direction - _outside(direction, place) for direction in (pair.first, pair.second)]
-        ratio = _Pair(pair.suspect, inside[0], inside[1]).factor(lambda direction: direction)
+        ratio = _Pair(pair.suspect, inside[0], inside[1]).factor()
         detail = "" if ratio is None else f"; there it is {times(ratio)}"
         return Pattern(kind="slice", text=where + detail, factor=math.nan if ratio is None else ratio)
     return None
