@@ -17,9 +17,8 @@ from gradcheck_suite.architectures.grammar import Place, places
 from gradcheck_suite.architectures.kinds import KINDS
 from gradcheck_suite.architectures.losses import LOSSES, class_targets
 from gradcheck_suite.architectures.mistakes import MISTAKES
-from gradcheck_suite.architectures.settings import closest
 from gradcheck_suite.core.architecture import Architecture, Defect, Layer
-from gradcheck_suite.core.errors import UsageError
+from gradcheck_suite.core.errors import UsageError, did_you_mean
 
 Need = Literal["output", "parameter", "weight", "bias", "attention", "time", "numbers"]
 
@@ -90,7 +89,7 @@ def fault(kind: str) -> Fault:
         UsageError: there is none.
     """
     if kind not in DEFECTS:
-        raise UsageError(f"unknown defect {kind!r}", allowed=", ".join(DEFECTS), instead=closest(kind, DEFECTS))
+        raise UsageError(f"unknown defect {kind!r}", allowed=", ".join(DEFECTS), instead=did_you_mean(kind, DEFECTS))
     return DEFECTS[kind]
 
 
@@ -133,7 +132,7 @@ def check(defect: Defect, architecture: Architecture) -> None:
         return
     if kind not in DEFECTS:
         known = (*DEFECTS, *MISTAKES)
-        raise UsageError(f"unknown defect {kind!r}", allowed=", ".join(known), instead=closest(kind, known))
+        raise UsageError(f"unknown defect {kind!r}", allowed=", ".join(known), instead=did_you_mean(kind, known))
     if module not in everywhere:
         raise UsageError(f"defect {kind!r} in module {module!r}", allowed=", ".join(map(repr, everywhere)))
     if not hosts(kind, everywhere[module]):

@@ -11,9 +11,8 @@ from gradcheck_suite.architectures.initializations import INITIALIZATIONS
 from gradcheck_suite.architectures.kinds import KINDS
 from gradcheck_suite.architectures.losses import LOSSES
 from gradcheck_suite.architectures.optimizers import OPTIMIZERS
-from gradcheck_suite.architectures.settings import closest
 from gradcheck_suite.architectures.values import VALUES
-from gradcheck_suite.core.errors import UsageError
+from gradcheck_suite.core.errors import UsageError, did_you_mean
 
 Form = Literal["features", "sequence", "signal", "image", "tokens"]
 
@@ -129,7 +128,7 @@ def domain(options: DomainOptions) -> Domain:
     given: dict[str, Any] = {}
     for name, value in options.items():
         if name not in known:
-            raise UsageError(f"architectures() has no keyword {name!r}", allowed=", ".join(known), instead=closest(name, known))
+            raise UsageError(f"architectures() has no keyword {name!r}", allowed=", ".join(known), instead=did_you_mean(name, known))
         if value is not None:
             given[name] = value if isinstance(value, bool | str) else tuple(value)  # type: ignore[arg-type]
     _check_names(given)
@@ -167,7 +166,7 @@ def _check_names(given: dict[str, Any]) -> None:
         for name in names:
             if name not in table:
                 allowed = ", ".join(map(repr, table))
-                raise UsageError(f"unknown name {name!r} in {field}", allowed=allowed, instead=closest(str(name), table))
+                raise UsageError(f"unknown name {name!r} in {field}", allowed=allowed, instead=did_you_mean(str(name), table))
     if given.get("dtype", "float64") not in ("float64", "float32"):
         raise UsageError(f"dtype={given['dtype']!r}", allowed="'float64', 'float32'")
 

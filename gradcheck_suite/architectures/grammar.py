@@ -9,10 +9,10 @@ import functools
 from dataclasses import dataclass
 
 from gradcheck_suite.architectures.kinds import KINDS, Kind
-from gradcheck_suite.architectures.settings import Settings, closest, settings
+from gradcheck_suite.architectures.settings import Settings, settings
 from gradcheck_suite.architectures.shapes import Shape
 from gradcheck_suite.core.architecture import Architecture, Layer
-from gradcheck_suite.core.errors import UsageError
+from gradcheck_suite.core.errors import UsageError, did_you_mean
 
 _RANKS = {1: "(features,)", 2: "(channels, length) or (time, features)", 3: "(channels, height, width)"}
 _INSTEAD = {
@@ -29,7 +29,7 @@ def kind_of(layer: Layer) -> Kind:
         UsageError: there is none.
     """
     if layer.kind not in KINDS:
-        raise UsageError(f"unknown layer kind {layer.kind!r}", allowed=", ".join(KINDS), instead=closest(layer.kind, KINDS))
+        raise UsageError(f"unknown layer kind {layer.kind!r}", allowed=", ".join(KINDS), instead=did_you_mean(layer.kind, KINDS))
     return KINDS[layer.kind]
 
 

@@ -17,11 +17,10 @@ from gradcheck_suite.architectures.initializations import INITIALIZATIONS
 from gradcheck_suite.architectures.losses import LOSSES
 from gradcheck_suite.architectures.mistakes import MISTAKES
 from gradcheck_suite.architectures.optimizers import OPTIMIZERS
-from gradcheck_suite.architectures.settings import closest
 from gradcheck_suite.architectures.shapes import Shape
 from gradcheck_suite.architectures.values import TOKENS, VALUES
 from gradcheck_suite.core.architecture import Architecture, Defect
-from gradcheck_suite.core.errors import UsageError
+from gradcheck_suite.core.errors import UsageError, did_you_mean
 
 _SOURCES: tuple[ModuleType, ...] = (modules, initializations, values, losses, faults, mistakes, comparison)
 
@@ -72,7 +71,7 @@ def _check_fields(architecture: Architecture) -> None:
         name = getattr(architecture, field)
         if name not in table:
             allowed = ", ".join(map(repr, table))
-            raise UsageError(f"unknown {field} {name!r}", allowed=allowed, instead=closest(str(name), table))
+            raise UsageError(f"unknown {field} {name!r}", allowed=allowed, instead=did_you_mean(str(name), table))
     sizes = (*architecture.input_shape, architecture.batch)
     if not architecture.input_shape or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes):
         raise UsageError(f"input_shape={architecture.input_shape!r}, batch={architecture.batch!r}", allowed="integers of at least 1")

@@ -1,13 +1,12 @@
 """The options of a layer kind: type, range, default; checked before anything is built from them."""
 
-import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from gradcheck_suite.core.architecture import Layer, Option
-from gradcheck_suite.core.errors import UsageError
+from gradcheck_suite.core.errors import UsageError, did_you_mean
 
 Settings = dict[str, Option | None]
 
@@ -94,7 +93,8 @@ def settings(layer: Layer, table: Mapping[str, Setting]) -> Settings:
     given = dict(layer.options)
     for name in given:
         if name not in table:
-            raise UsageError(f"{layer.kind} has no option {name!r}", allowed=", ".join(table) or "no options", instead=closest(name, table))
+            raise UsageError(f"{layer.kind} has no option {name!r}", allowed=", ".join(table) or "no options",
+                             instead=did_you_mean(name, table))
     result: Settings = {}
     for name, setting in table.items():
         if name not in given and setting.required:
@@ -108,9 +108,3 @@ def settings(layer: Layer, table: Mapping[str, Setting]) -> Settings:
             raise UsageError(f"{layer.kind}: {name}={value!r}", allowed=setting.allowed)
         result[name] = value
     return result
-
-
-def closest(name: str, names: Iterable[str]) -> str:
-    """The sentence that proposes the name most like a mistyped one, or nothing."""
-    found = difflib.get_close_matches(name, list(names), n=1)
-    return f"Did you mean {found[0]!r}?" if found else ""

@@ -2,9 +2,9 @@ import math
 
 import pytest
 
-from gradcheck_suite.architectures.settings import choice, closest, flag, integer, number, settings, sizes
+from gradcheck_suite.architectures.settings import choice, flag, integer, number, settings, sizes
 from gradcheck_suite.core.architecture import layer
-from gradcheck_suite.core.errors import UsageError
+from gradcheck_suite.core.errors import UsageError, did_you_mean
 
 TABLE = {"units": integer(), "bias": flag(True), "p": number(0.5, 0.0, 1.0), "mode": choice("zeros", "circular"), "kernel": sizes(3)}
 
@@ -41,4 +41,4 @@ def test_a_missing_option_is_named():
 
 
 def test_nothing_is_proposed_for_a_name_like_no_other():
-    assert closest("zzzz", TABLE) == ""
+    assert did_you_mean("zzzz", TABLE) == ""

@@ -18,7 +18,9 @@ END: Final = "end"
 class Resolvable(Protocol):
     """What a child makes its subject from: plain data that can be pickled, and knows how to become a subject."""
 
-    text: str
+    @property
+    def text(self) -> str:
+        """As the user wrote it."""
 
     def resolve(self, options: Any) -> Subject:
         """Import the user's code and make the subject; called in the child only."""
