@@ -5,6 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gradcheck_suite.core.exhibits import Curve, Series
+
+# Student's t at 0.05 % in each tail, by degrees of freedom.
+_T = {1: 636.6, 2: 31.60, 3: 12.92, 4: 8.61, 5: 6.87, 6: 5.96, 7: 5.41}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DepthProfile:
@@ -47,3 +52,43 @@ class DepthProfile:
                 slope = np.polyfit(positions[known], row[known], 1)[0]
                 totals[draw] = slope * np.ptp(positions[known]) / math.log(10.0)
         return totals
+
+    @property
+    def limit(self) -> float:
+        """-log10 sqrt(eps): half of the digits of the dtype, in decades."""
+        return -0.5 * math.log10(self.eps)
+
+    def shallow(self) -> str | None:
+        """That too few modules have a value, as a fact; ``None`` where there are four."""
+        enough = any(np.isfinite(row).sum() >= 4 for row in (*self.forward, *self.backward))
+        return None if enough else "fewer than four modules without children ran and were reached by the gradient"
+
+    def change(self, logs: np.ndarray) -> tuple[float, float] | None:
+        """Mean over the draws of the change from first to last module in decades, and the half-width of its t interval.
+
+        One draw has no interval: its error is zero. ``None`` where fewer than four modules have a value.
+        """
+        totals = self.total(logs)
+        totals = totals[np.isfinite(totals)]
+        if not totals.size:
+            return None
+        if totals.size == 1:
+            return float(totals[0]), 0.0
+        return float(totals.mean()), _T.get(totals.size - 1, 4.8) * float(totals.std(ddof=1)) / math.sqrt(totals.size)
+
+    def beyond(self) -> bool:
+        """Whether signal or gradient change by more than half the digits, either way."""
+        changes = [self.change(logs) for logs in (self.forward, self.backward)]
+        return any(abs(value) - error > self.limit for value, error in (change for change in changes if change is not None))
+
+    def curve(self) -> Curve:
+        """Scale of signal and gradient over depth, the mean over the draws, in decades."""
+        lines = [_line("signal (root mean square)", self.forward), _line("gradient (norm)", self.backward)]
+        return Curve(title="Signal and gradient over depth", x_label="module, in order of execution", y_label="log10", series=tuple(lines))
+
+
+def _line(name: str, logs: np.ndarray) -> Series:
+    known = np.isfinite(logs)
+    places = np.flatnonzero(known.any(axis=0))
+    means = [float(logs[known[:, place], place].mean() / math.log(10.0)) for place in places]
+    return Series(name=name, x=tuple(float(place) for place in places), y=tuple(means))

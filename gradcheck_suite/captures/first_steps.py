@@ -115,3 +115,11 @@ class FirstSteps:
         if not self.unmet() and self.steps < self.planned:
             return f"only {self.steps} of {self.planned} steps were finite"
         return self.unmet()
+
+    def held_mask(self) -> np.ndarray:
+        """(P,) whether the optimiser holds the parameter."""
+        return np.array([fact.held for fact in self.parameters], dtype=bool)
+
+    def held_moving(self) -> np.ndarray:
+        """(P,) entries with a non-zero gradient, summed over the steps, of the parameters that the optimiser holds."""
+        return np.asarray(self.moving.sum(axis=0) * self.held_mask())

@@ -38,6 +38,7 @@ class OperationWatch:
         finite_loss: whether it is finite.
         finite_gradients: whether all gradients of parameters are; True where there are none.
         operations: number of operations seen in the forward pass.
+        attentions: number of fused attention kernels among them.
         producer: the first operation that made a value that is not finite out of finite ones, where loss or gradients are not.
         fragile: operations whose argument lies where their value or derivative is about to leave the normal range of its
             dtype, and for which a stable form exists.
@@ -48,6 +49,7 @@ class OperationWatch:
     finite_loss: bool
     finite_gradients: bool
     operations: int
+    attentions: int
     producer: Operation | None
     fragile: tuple[Operation, ...]
     mixed: tuple[Operation, ...]

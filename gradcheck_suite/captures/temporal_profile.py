@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gradcheck_suite.core.exhibits import Curve, Series
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recurrence:
@@ -42,6 +44,15 @@ class Recurrence:
         first, last = self.norms[:, 0], self.norms[:, -1]
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(last > 0, np.log10(first / last), np.nan)
+
+    def curve(self) -> Curve:
+        """The norm at each step over the last step's, in decades, the mean over the draws; steps without a gradient are left out."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logs = np.log10(self.norms / self.norms[:, -1:])
+        known = np.isfinite(logs).all(axis=0)
+        steps = np.flatnonzero(known)
+        line = Series(name=self.kind, x=tuple(float(t) for t in steps), y=tuple(float(y) for y in logs[:, known].mean(axis=0)))
+        return Curve(title="Gradient over time", x_label="time step", y_label="log10 of the norm over the last step's", series=(line,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradcheck_suite.captures.unit_activity import LayerActivity
+from gradcheck_suite.core.exhibits import Curve, Series
 
 # The convention of a set-up that learnt nothing where more than three initialisations are too dear: less than a twentieth of the
 # best constant's loss explained.
 BEATEN = 0.05
+HORIZON = 100
+LEARNING_RATE, ZEROED = "learning rate", "zeroed inputs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,16 +151,18 @@ class Training:
     def outlook(self) -> float:
         """Median gain after the owner's number of steps, if the loss went on falling along the tangent of its last third.
 
-        A loss that falls ever more slowly ends above its tangent: more than this is not in sight. NaN where the owner's budget is
-        not longer than the probe, or a training broke off.
+        A loss that falls ever more slowly ends above its tangent: more than this is not in sight. Where the owner's number is not
+        known, a probe shorter than a hundred steps is continued to a hundred. NaN where the probe is as long already, or a training
+        broke off.
         """
-        if self.intended <= self.steps or not all(attempt.finite for attempt in self.attempts):
+        intended = self.intended or HORIZON
+        if intended <= self.steps or not all(attempt.finite for attempt in self.attempts):
             return math.nan
         gains = []
         for attempt in self.attempts:
             tail = attempt.losses[-max(2, attempt.losses.size // 3):]
             slope = min(0.0, float(np.polyfit(np.arange(tail.size), tail, 1)[0]))
-            expected = attempt.reached + slope * (self.intended - self.steps)
+            expected = attempt.reached + slope * (intended - self.steps)
             gains.append((attempt.constant - expected) / abs(attempt.constant) if attempt.constant else math.nan)
         return float(np.median(gains))
 
@@ -172,6 +177,40 @@ class Training:
             return None
         return f"the training probe explains {self.gain:.0%} of the best constant output's loss: there is no failure to explain"
 
+    def advantage(self, trial: Attempt) -> float:
+        """How much more of the best constant's loss a trial explains than the set-up itself, which counts as no worse than -1.
+
+        A trial that breaks off counts as -1 too: it explains nothing.
+        """
+        return max(trial.gain, -1.0) - max(self.own.gain, -1.0) if not math.isnan(trial.gain) else 0.0
+
+    def above_floor(self) -> bool:
+        """Whether every initialisation gains something, by more than they differ above a training on inputs that say nothing, and
+        no trial does better by half of the best constant's loss."""
+        twins, gains = self.trial(ZEROED), [attempt.gain for attempt in self.attempts]
+        if any(self.advantage(trial) > 0.5 for trial in self.trials):
+            return False
+        return bool(twins) and min(gains) > 0 and min(gains) - twins[0].gain > max(gains) - min(gains)
+
+    def curve(self) -> Curve:
+        """The losses of all initialisations, each over its own best constant's loss."""
+        lines = [_line(f"initialisation {index}", attempt) for index, attempt in enumerate(self.attempts)]
+        return Curve(title="Short training", x_label="step", y_label="loss / loss of the best constant output",
+                     series=tuple(line for line in lines if line.x), log_y=all(min(line.y, default=1.0) > 0 for line in lines))
+
+    def comparison(self, trial: Attempt, name: str) -> Curve:
+        """The losses of the set-up and of a trial, each over its own best constant's loss."""
+        lines = [_line("as it is", self.own), _line(name, trial)]
+        return Curve(title="Short training", x_label="step", y_label="loss / loss of the best constant output",
+                     series=tuple(line for line in lines if line.x), log_y=all(min(line.y, default=1.0) > 0 for line in lines))
+
     def trial(self, change: str) -> tuple[Attempt, ...]:
         """The trials of one kind of change."""
         return tuple(trial for trial in self.trials if trial.change == change)
+
+
+def _line(name: str, attempt: Attempt) -> Series:
+    """The finite losses of an attempt over the constant's, against the step."""
+    scale = abs(attempt.constant) if attempt.constant and math.isfinite(attempt.constant) else 1.0
+    known = np.flatnonzero(np.isfinite(attempt.losses))
+    return Series(name=name, x=tuple(float(step) for step in known), y=tuple(float(loss / scale) for loss in attempt.losses[known]))

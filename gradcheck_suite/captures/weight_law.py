@@ -49,8 +49,11 @@ class WeightSample:
         return min(LAWS, key=lambda law: abs(self.deviation(law)))
 
     def half_width(self, z: float) -> float:
-        """Half-width of the confidence interval of ``deviation``: z sqrt((kurtosis - 1) / size), the delta method on the variance."""
-        return z * math.sqrt(max(self.kurtosis - 1.0, 0.0) / self.size)
+        """Half-width of the confidence interval of ``deviation``: z sqrt((kurtosis - 1) / size), the delta method on the variance.
+
+        A measured kurtosis below that of a normal law is not trusted: few entries cannot show it.
+        """
+        return z * math.sqrt((max(self.kurtosis, 3.0) - 1.0) / self.size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

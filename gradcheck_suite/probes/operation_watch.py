@@ -54,6 +54,7 @@ def watched(run: Experiment) -> OperationWatch:
     producer = None if finite_loss and finite_gradients else backward or forward.first()
     return OperationWatch(
         loss=float(loss.detach()), finite_loss=finite_loss, finite_gradients=finite_gradients, operations=forward.count,
+        attentions=forward.attentions,
         producer=producer, fragile=tuple(forward.fragile.values()), mixed=tuple(forward.mixed.values()),
     )
 
@@ -99,7 +100,7 @@ class Forward(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self, running: Running) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.running, self.count = running, 0
+        self.running, self.count, self.attentions = running, 0, 0
         self.candidates: list[Operation] = []
         self.fragile: dict[tuple[str, str | None], Operation] = {}
         self.mixed: dict[tuple[str, str | None], Operation] = {}
@@ -112,6 +113,7 @@ class Forward(TorchDispatchMode):  # type: ignore[no-untyped-call]
         before = [bool(torch.isfinite(tensor).all()) for tensor in given] if not self.candidates else []
         self._edges(name, args, given)
         if operation in ATTENTION:
+            self.attentions += 1
             self._dtypes(name, args, kwargs or {})
         result = func(*args, **(kwargs or {}))
         self.count += 1

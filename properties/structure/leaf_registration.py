@@ -59,8 +59,8 @@ def measure(graph_leaves: GraphLeaves) -> Iterator[Evidence]:
 
 
 def _evidence(count: int, where: Where, note: str) -> Evidence:
-    return Evidence(quantity="trainable leaves outside the model's parameters", value=float(count), error=0.0, low=0.0, high=0.0, where=where,
-                    note=note)
+    return Evidence(quantity="trainable leaves outside the model's parameters", value=float(count), error=0.0, low=0.0, high=0.0,
+                    where=where, note=note)
 
 
 _NET = Architecture(input_shape=(6,), layers=(layer("dense", units=8), layer("tanh"), layer("dense", units=3)), loss="mse")

@@ -15,7 +15,7 @@ from gradcheck_suite.probes.experiment import Experiment, is_finite, require_tra
 from gradcheck_suite.probes.operation_watch import watched as watched_operations
 from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.probes.training.attempts import EXPLAINED, attempt, trained, trials, zeroed_twin
-from gradcheck_suite.probes.training.yardsticks import Constant, Outputs, best_constant, direct_share, reach
+from gradcheck_suite.probes.training.yardsticks import Outputs, best_constant, direct_share, reach
 from gradcheck_suite.probes.unit_activity import watched as watched_units
 from gradcheck_suite.subject import Subject
 
@@ -46,7 +46,7 @@ def training(subject: Subject, budget: Budget, seed: int) -> Training:
         activity = _activity(run) if own.finite else ()
     attempts, changed = [own], []
     if not own.gain > EXPLAINED and not math.isnan(own.gain):
-        attempts += _further(subject, seed, steps, constant, own)
+        attempts += _further(subject, seed, steps, own)
         changed = list(trials(subject, seed, steps, own))
         if 0.0 < attempts[-1].gain < BEATEN:
             changed += [twin for twin in [zeroed_twin(subject, seed, steps)] if twin is not None]
@@ -58,12 +58,12 @@ def training(subject: Subject, budget: Budget, seed: int) -> Training:
     )
 
 
-def _further(subject: Subject, seed: int, steps: int, constant: Constant, own: Attempt) -> Iterator[Attempt]:
+def _further(subject: Subject, seed: int, steps: int, own: Attempt) -> Iterator[Attempt]:
     """Further initialisations: a second, and a third where the two are not on the same side."""
-    second = attempt(subject, derive(seed, "attempt", 1), steps, constant)
+    second = attempt(subject, derive(seed, "attempt", 1), steps)
     yield second
     if (second.gain < BEATEN) != (own.gain < BEATEN):
-        yield attempt(subject, derive(seed, "attempt", 2), steps, constant)
+        yield attempt(subject, derive(seed, "attempt", 2), steps)
 
 
 def _breakdown(run: Experiment, step: int) -> Breakdown:

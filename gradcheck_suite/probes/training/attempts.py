@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from gradcheck_suite.captures.codec import frozen
-from gradcheck_suite.captures.training import Attempt
+from gradcheck_suite.captures.training import LEARNING_RATE, ZEROED, Attempt
 from gradcheck_suite.core.errors import SubjectError
 from gradcheck_suite.probes.execution import realise
 from gradcheck_suite.probes.experiment import Experiment
@@ -20,8 +20,6 @@ from gradcheck_suite.subject import Batch, Setup, Subject
 
 Change = Callable[[Setup], Setup | None]
 EXPLAINED = 0.5
-LEARNING_RATE = "learning rate"
-ZEROED = "zeroed inputs"
 _NOTICEABLE = 0.01
 
 
@@ -48,11 +46,15 @@ def zeroed_twin(subject: Subject, seed: int, steps: int) -> Attempt | None:
     return _trial(subject, seed, steps, ZEROED, _zeroed_inputs)
 
 
-def attempt(subject: Subject, seed: int, steps: int, constant: Constant) -> Attempt:
-    """The subject's own set-up from another initialisation."""
+def attempt(subject: Subject, seed: int, steps: int) -> Attempt:
+    """The subject's own set-up from another initialisation, against the best constant output for its own batch."""
     setup = realise(subject, seed)
     with preserved(setup.model), torch.enable_grad():
-        return trained(Experiment(setup, seed), steps, constant)
+        run = Experiment(setup, seed)
+        generator = torch.get_rng_state()
+        constant = best_constant(Outputs(run))
+        torch.set_rng_state(generator)
+        return trained(run, steps, constant)
 
 
 def trials(subject: Subject, seed: int, steps: int, own: Attempt) -> Iterator[Attempt]:

@@ -1,0 +1,110 @@
+"""Which violations are causes and which their consequences: the order in which a reader should look at them.
+
+A model that learns nothing violates many statements at once. What a person can act on is the first link of the chain, so
+findings are put in this order: causes before what they explain, violated requirements before indicators that explain none, the more
+specific before the more general, and one place of every property before the second place of any.
+"""
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+from types import MappingProxyType
+
+from gradcheck_suite.core.evidence import Level, Verdict
+from gradcheck_suite.core.finding import Finding
+
+# Defects that stand for themselves: what they do follows by algebra, and nothing else explains them.
+DEFECTS = (
+    "backprop-agreement", "gradient-determinism", "leaf-registration", "optimizer-coverage", "gradient-reach", "sample-independence",
+    "causal-order", "target-pairing", "target-variety", "input-variety", "loss-boundedness", "descent-direction", "frozen-state",
+    "operation-stability", "operand-dtypes", "unit-distinctness", "live-layers",
+)
+# Conditions of the set-up that are tried or measured and may be the reason of a failure.
+CANDIDATES = (
+    "output-range", "regularization-strength", "gradient-persistence-in-depth", "gradient-boundedness-in-depth", "temporal-persistence",
+    "temporal-boundedness", "attention-spread", "update-resolution", "epsilon-smallness", "input-scale", "learning-rate-stability",
+    "learning-rate-sufficiency", "weight-variance", "target-scale", "slopes-off-the-flat", "unsaturated-fraction",
+    "gradient-scale-across-depth", "gradient-scale-per-layer", "sharpness-within-stability", "initial-loss", "live-units-after-training",
+    "gradient-precision",
+)
+# What a reader sees first and can do least about.
+SYMPTOMS = ("gradient-activity", "finite-gradients", "output-dependence", "convergent-training", "advantage-over-constant")
+
+_SHRINKING = ("gradient-persistence-in-depth", "temporal-persistence")
+_GROWING = ("gradient-boundedness-in-depth", "temporal-boundedness")
+
+# consequence -> the properties whose violation explains it
+EXPLAINED_BY: Mapping[str, frozenset[str]] = MappingProxyType({
+    "advantage-over-constant": frozenset((*DEFECTS, *CANDIDATES, *SYMPTOMS[:-1])),
+    "convergent-training": frozenset((*DEFECTS, *CANDIDATES, "gradient-activity", "finite-gradients", "output-dependence")),
+    "output-dependence": frozenset((*DEFECTS, *_SHRINKING, "output-range", "input-scale", "learning-rate-stability",
+                                    "regularization-strength", "slopes-off-the-flat", "weight-variance", "gradient-activity")),
+    "gradient-activity": frozenset((*DEFECTS, *_SHRINKING, "output-range", "slopes-off-the-flat", "unsaturated-fraction")),
+    "finite-gradients": frozenset(("operation-stability", *_GROWING, "operand-dtypes")),
+    "gradient-precision": frozenset(("operation-stability", *_GROWING)),
+    "live-units-after-training": frozenset((*_SHRINKING, *_GROWING, "live-layers", "input-scale", "learning-rate-stability",
+                                            "unit-distinctness", "operation-stability")),
+    "unsaturated-fraction": frozenset(("live-layers", "slopes-off-the-flat", "input-scale")),
+    "slopes-off-the-flat": frozenset(("input-scale", "output-range")),
+    "update-resolution": frozenset((*_SHRINKING, "unit-distinctness", "live-layers")),
+    "epsilon-smallness": frozenset(_SHRINKING),
+    "learning-rate-sufficiency": frozenset((*_SHRINKING, "update-resolution", "epsilon-smallness", "live-layers", "unit-distinctness")),
+    "sharpness-within-stability": frozenset((*_GROWING, "input-scale", "learning-rate-stability")),
+    "initial-loss": frozenset((*_GROWING, "input-scale", "weight-variance", "target-scale", "output-range")),
+    "gradient-scale-across-depth": frozenset((*_SHRINKING, *_GROWING)),
+    "gradient-scale-per-layer": frozenset((*_SHRINKING, *_GROWING, "gradient-scale-across-depth")),
+    "target-scale": frozenset(("operation-stability", "learning-rate-sufficiency", "learning-rate-stability")),
+    "input-scale": frozenset(("operation-stability",)),
+})
+
+_RANK = {name: index for index, name in enumerate((*DEFECTS, *CANDIDATES, *SYMPTOMS))}
+
+
+def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings of any subjects, with the violated ones of each subject in order of causes; the others keep their order.
+
+    Violated findings come first. The order is total and does not depend on the order given, but for findings alike in property,
+    place and level.
+    """
+    given = tuple(findings)
+    violated: dict[str, list[Finding]] = {}
+    for finding in given:
+        if finding.verdict is Verdict.VIOLATED:
+            violated.setdefault(finding.subject, []).append(finding)
+    ordered = [finding for subject in sorted(violated, key=lambda name: (_indicators_only(violated[name]), name))
+               for finding in _ordered(violated[subject])]
+    return (*ordered, *(finding for finding in given if finding.verdict is not Verdict.VIOLATED))
+
+
+@cache
+def explains(cause: str, consequence: str) -> bool:
+    """Whether the violation of one property explains that of another, directly or through others."""
+    found = EXPLAINED_BY.get(consequence, frozenset())
+    return cause in found or any(explains(cause, between) for between in found if between != consequence)
+
+
+def _ordered(violated: list[Finding]) -> list[Finding]:
+    names = {finding.property for finding in violated}
+    required = {finding.property for finding in violated if finding.level is Level.REQUIREMENT}
+    later: dict[str, int] = {}
+    keys = {}
+    for finding in sorted(violated, key=_place):
+        name = finding.property
+        nth = later[name] = later.get(name, -1) + 1
+        indicator = finding.level is Level.INDICATOR
+        idle = indicator and not any(explains(name, other) for other in required - {name})
+        keys[id(finding)] = (min(nth, 1), idle, _distance(name, names), indicator, _RANK.get(name, len(DEFECTS)), name, nth)
+    return sorted(violated, key=lambda finding: keys[id(finding)])
+
+
+def _place(finding: Finding) -> tuple[object, ...]:
+    return finding.level is Level.INDICATOR, finding.where.module or "", finding.where.parameter or "", finding.id
+
+
+def _distance(name: str, violated: set[str]) -> int:
+    """The longest chain of violated causes that leads to this property."""
+    causes = EXPLAINED_BY.get(name, frozenset()) & violated - {name}
+    return 1 + max(_distance(cause, violated) for cause in causes) if causes else 0
+
+
+def _indicators_only(violated: list[Finding]) -> bool:
+    return all(finding.level is Level.INDICATOR for finding in violated)

@@ -1,0 +1,84 @@
+"""At initialisation the scores of attention spread by less than sqrt(2 ln n) over n choices, so that no choice takes all.
+
+Conditions
+----------
+Initialisations can be drawn, and a softmax over at least eight choices weights values (it is multiplied by a matrix), or attention is
+computed by a fused kernel.
+
+Why it matters
+--------------
+Scores of width d have standard deviation sqrt(d) unless they are divided by it. The softmax is then one-hot from the start: it ignores
+all values but one, and its derivative, p(1-p), passes no gradient to queries and keys.
+
+Measured
+--------
+The standard deviation of the scores within a row, averaged over rows, over sqrt(2 ln n). For independent normal scores this is the
+freezing transition of the random energy model: below 1 the weights spread over many choices, above 1 the sum of their squares tends to
+1 - 1/value.
+
+Error
+-----
+None is claimed: the average is over all rows of the batch.
+
+When violated
+-------------
+Divide the scores by the square root of the head's width (``scaled_dot_product_attention`` does), initialise queries and keys with
+smaller weights, or normalise them.
+
+Limits
+------
+An indicator: such a network may learn through its values. Learned, sharp attention of a trained model is not judged.
+
+Sources
+-------
+Vaswani et al., Attention is all you need, 2017, section 3.2.1, footnote 4; Derrida, Random-energy model, Physical Review B 24 (1981).
+"""
+
+from collections.abc import Iterator
+
+from gradcheck_suite.captures.depth_profile import DepthProfile
+from gradcheck_suite.captures.unit_activity import LayerActivity, UnitActivity
+from gradcheck_suite.core.architecture import Architecture, Defect, layer
+from gradcheck_suite.core.evidence import Evidence, Level, Where
+from gradcheck_suite.core.property import Property
+
+FEWEST = 8
+
+
+def attending(unit_activity: UnitActivity) -> list[LayerActivity]:
+    """The softmaxes that weight values, over enough choices."""
+    return [seen for seen in unit_activity.layers if seen.function == "softmax" and seen.inner and seen.choices >= FEWEST]
+
+
+def fresh(depth_profile: DepthProfile) -> str | None:
+    """Initialisations can be drawn."""
+    return None if depth_profile.fresh else "the model is an instance: its weights may be trained"
+
+
+def attention(unit_activity: UnitActivity) -> str | None:
+    """Some attention over at least eight choices."""
+    return None if attending(unit_activity) else f"no softmax over at least {FEWEST} choices weights values"
+
+
+def measure(unit_activity: UnitActivity) -> Iterator[Evidence]:
+    for seen in attending(unit_activity):
+        value = seen.freezing
+        note = "" if value <= 1 else (
+            f"saturated attention: scores of standard deviation {seen.spread:.2g} over {seen.choices} choices give one-hot weights (sum of "
+            f"squares {seen.concentration:.2g}); divide the scores by the square root of the width")
+        yield Evidence(quantity="spread of the scores over sqrt(2 ln n)", value=value, error=0.0, low=0.0, high=1.0,
+                       where=Where(module=seen.module, function=seen.function), note=note)
+
+
+_NET = Architecture(input_shape=(12, 16), layers=(layer("attention", heads=1), layer("mean_over_time"), layer("dense", units=3)),
+                    loss="mse", batch=8)
+
+PROPERTY = Property(
+    measure=measure,
+    level=Level.INDICATOR,
+    conditions=(fresh, attention),
+    symptoms=("saturated attention", "one-hot attention", "peaked softmax", "missing scale of attention scores"),
+    remedies=("attention-scale",),
+    holds_for=(_NET,),
+    fails_for=(_NET.changed(defects=(Defect(kind="missing-scale", module="0", strength=10.0),)),),
+)

@@ -1,0 +1,62 @@
+"""The loss is bounded below: no constant output drives it lower and lower.
+
+Conditions
+----------
+The subject has a loss and an optimiser, and its outputs have an axis of samples.
+
+Why it matters
+--------------
+A loss that an output can push below every bound is not a measure of error: a cross-entropy or squared error with the wrong sign, a
+negative log-likelihood that was given raw scores in place of log-probabilities. Training never ends, and its curve looks wonderful.
+
+Measured
+--------
+Whether the loss keeps falling, by as much with each factor of ten or more, along the direction in which a constant output minimises it.
+The output stays within the range of the model's last activation.
+
+Error
+-----
+None: whether it falls is read off at 10² to 10⁵ times the output found.
+
+When violated
+-------------
+Look at the sign of the loss; give ``nll_loss`` the result of ``log_softmax``, or use ``cross_entropy`` on raw scores.
+
+Limits
+------
+Objectives that are meant to be unbounded (policy gradients, the critic of a Wasserstein GAN) are violated by design: an indicator.
+
+Sources
+-------
+A loss needs an infimum for its minimisation to have a meaning; Goodfellow, Bengio and Courville, Deep Learning, 2016, section 6.2.1.
+"""
+
+from gradcheck_suite.captures.training import Training
+from gradcheck_suite.core.architecture import Architecture, Defect, layer
+from gradcheck_suite.core.evidence import Evidence, Level, Where
+from gradcheck_suite.core.property import Property
+
+
+def sampled(training: Training) -> str | None:
+    """The outputs have an axis of samples."""
+    return None if training.samples > 1 else "the outputs have no common axis of samples"
+
+
+def measure(training: Training) -> Evidence:
+    note = "" if not training.unbounded else (
+        "the loss is unbounded below: a constant output drives it lower and lower, so that its minimisation means nothing (gradient "
+        "ascent on an error: the wrong sign; or raw scores where log-probabilities are expected)")
+    return Evidence(quantity="directions in which a constant output lowers the loss without end", value=float(training.unbounded),
+                    error=0.0, low=0.0, high=0.0, where=Where(), note=note)
+
+
+_NET = Architecture(input_shape=(6,), layers=(layer("dense", units=8), layer("tanh"), layer("dense", units=3)), loss="mse", batch=8)
+
+PROPERTY = Property(
+    measure=measure,
+    level=Level.INDICATOR,
+    conditions=(sampled,),
+    symptoms=("loss unbounded below", "wrong sign of the loss", "loss goes to minus infinity"),
+    holds_for=(_NET, _NET.changed(loss="cross-entropy"), _NET.changed(loss="bce")),
+    fails_for=(_NET.changed(defects=(Defect(kind="scaled-loss", module="", strength=-1.0),)),),
+)
