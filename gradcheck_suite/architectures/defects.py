@@ -20,7 +20,7 @@ from gradcheck_suite.architectures.mistakes import MISTAKES
 from gradcheck_suite.core.architecture import Architecture, Defect, Layer
 from gradcheck_suite.core.errors import UsageError, did_you_mean
 
-Need = Literal["output", "parameter", "weight", "bias", "attention", "time", "numbers"]
+Need = Literal["output", "parameter", "weight", "bias", "buffer", "attention", "time", "numbers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Fault:
     Attributes:
         plant: ``(module, strength)``; its docstring says what the strength is.
         family: ``gradient`` (the backward pass is not the derivative), ``forward``, or ``initialization``.
-        needs: what the module must have: an output, parameters, weights, biases, attention heads, an output with a time
+        needs: what the module must have: an output, parameters, weights, biases, running statistics, attention heads, an output with a time
             axis, or an input of numbers (not tokens).
         strengths: worth drawing, the plainest first.
         cuts: whether trainable layers must follow for a gradient to be left at all.
@@ -73,6 +73,10 @@ DEFECTS = MappingProxyType({
     "future-leak": Fault(faults.future_leak, "forward", "time"),
     "input-mutation": Fault(faults.input_mutation, "forward", "numbers", (1.0, 1e-3)),
     "drifting": Fault(faults.drifting, "forward", "parameter", (1.0, 1e-3)),
+    "drifting-buffers": Fault(faults.drifting_buffers, "forward", "buffer", (1.0, 1e-3)),
+    "reseeding": Fault(faults.reseeding, "forward"),
+    "leaked-dtype": Fault(faults.leaked_dtype, "forward"),
+    "growing-hooks": Fault(faults.growing_hooks, "forward"),
     "stateful": Fault(faults.stateful, "forward", strengths=(1.0, 0.01)),
     "missing-scale": Fault(faults.missing_scale, "initialization", "attention"),
     "gain": Fault(faults.gain, "initialization", "weight", (2.0, 30.0, 0.01, 0.5)),
@@ -110,6 +114,8 @@ def _has(layer: Layer, needs: Need) -> bool:
     inner = [found for _, found in layer.walk()]
     if needs == "parameter":
         return any(KINDS[one.kind].parameters for one in inner)
+    if needs == "buffer":
+        return any(one.kind == "batch_norm" for one in inner)
     weighted = [one for one in inner if KINDS[one.kind].family == "weighted"]
     if needs == "weight":
         return bool(weighted)

@@ -185,6 +185,37 @@ def drifting(module: nn.Module, strength: float) -> None:
     change_forward(module, lambda forward, module, x: ([p.data.add_(strength) for p in module.parameters()], forward(x))[1])
 
 
+def statistics(module: nn.Module) -> list[Tensor]:
+    """The module's floating buffers."""
+    return [buffer for buffer in module.buffers() if buffer.is_floating_point()]
+
+
+def drifting_buffers(module: nn.Module, strength: float) -> None:
+    """Each forward pass adds the strength to the module's floating buffers, in evaluation mode as well."""
+    change_forward(module, lambda forward, module, x: (forward(x), [buffer.add_(strength) for buffer in statistics(module)])[0])
+
+
+def reseeding(module: nn.Module, strength: float) -> None:
+    """Each forward pass seeds torch's global generator with the strength."""
+    change_forward(module, lambda forward, module, x: (torch.manual_seed(int(strength)), forward(x))[1])
+
+
+def leaked_dtype(module: nn.Module, strength: float) -> None:
+    """Each forward pass makes float16 the default dtype and leaves it so."""
+
+    def change(forward: Callable[[Tensor], Tensor], module: nn.Module, x: Tensor) -> Tensor:
+        y = forward(x)
+        torch.set_default_dtype(torch.float16)
+        return y
+
+    change_forward(module, change)
+
+
+def growing_hooks(module: nn.Module, strength: float) -> None:
+    """Each forward pass registers one more forward hook, which does nothing."""
+    change_forward(module, lambda forward, module, x: (module.register_forward_hook(lambda *_: None), forward(x))[1])
+
+
 def missing_scale(module: Any, strength: float) -> None:
     """Attention scores lack their division by the root of the head's size: query weights grow by the strength times that root."""
     attention = getattr(module, "self_attn", module)
