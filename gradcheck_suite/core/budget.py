@@ -19,6 +19,7 @@ class Budget:
         training_steps: steps of the short training probe.
         seconds: deadline of one probe in a child process, in seconds.
         directions: random directions along which a hand-written gradient is compared at one place.
+        remedies: remedies tried for one violated finding.
     """
 
     name: str
@@ -30,11 +31,12 @@ class Budget:
     seconds: float
     alpha: float = 1e-6
     directions: int = 2
+    remedies: int = 3
 
 
 BUDGETS: Final = {
     "quick": Budget(name="quick", draws=8, examples=20, sweep_calls=0, second_order=False, training_steps=20, seconds=60.0,
-                    directions=1),
+                    directions=1, remedies=0),
     "standard": Budget(name="standard", draws=32, examples=60, sweep_calls=24, second_order=False, training_steps=100, seconds=60.0),
     "thorough": Budget(name="thorough", draws=128, examples=400, sweep_calls=200, second_order=True, training_steps=100, seconds=600.0,
                        directions=4),

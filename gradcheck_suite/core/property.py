@@ -11,6 +11,12 @@ from gradcheck_suite.core.evidence import Evidence, Level
 Measured: TypeAlias = Evidence | Iterable[Evidence]
 
 
+class NoFailure(str):
+    """An unmet condition that is good news: what the property would explain is not there. A remedy that brings it about helps."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Property:
     """One statement about gradients.
@@ -25,7 +31,9 @@ class Property:
             the unmet condition, as a fact about this subject, where it is not. Asked before ``measure``.
         level: ``REQUIREMENT`` or ``INDICATOR``; an ``Evidence`` may override it.
         symptoms: the words people search for ("vanishing gradients"), also accepted by ``--select``.
-        remedies: ids of remedies worth trying when violated.
+        remedies: ids of remedies worth trying when violated, the most promising first.
+        remeasure: takes evidence that ``measure`` made and captures of the subject with a remedy applied, where that no longer meets
+            the conditions; returns the same quantity there against the same bounds, or ``None`` where it has no such quantity.
         holds_for: architectures for which the statement must be found to hold.
         fails_for: architectures (with planted defects or unfit initialisations) for which it must be found violated.
         domain: keyword arguments of ``gradcheck_suite.architectures.strategies.architectures`` that restrict what
@@ -37,6 +45,7 @@ class Property:
     conditions: tuple[Callable[..., str | None], ...] = ()
     symptoms: tuple[str, ...] = ()
     remedies: tuple[str, ...] = ()
+    remeasure: Callable[..., Evidence | None] | None = None
     holds_for: tuple[Architecture, ...] = ()
     fails_for: tuple[Architecture, ...] = ()
     domain: dict[str, Any] | None = field(default_factory=dict)

@@ -21,26 +21,42 @@ def check(prop: Property, source: "CaptureSource") -> tuple[Finding, ...]:
     count. A subject that fails, or a property that raises, is an ERROR: never a pass.
     """
     subject = source.facts.name
+    found = measured(prop, source)
+    return (found,) if isinstance(found, Finding) else fold(prop, subject, found)
+
+
+def measured(prop: Property, source: "CaptureSource") -> tuple[Evidence, ...] | Finding:
+    """All evidence that a property makes of a subject, one piece or more, or the finding that tells why there is none."""
+    subject = source.facts.name
     try:
         for condition in prop.conditions:
             unmet = _call(condition, source)
             if unmet:
-                return (_without_evidence(prop, subject, Verdict.NOT_APPLICABLE, unmet),)
-        measured = _call(prop.measure, source)
-        evidence = (measured,) if isinstance(measured, Evidence) else tuple(measured)
+                return _without_evidence(prop, subject, Verdict.NOT_APPLICABLE, unmet)
+        made = _call(prop.measure, source)
+        evidence = (made,) if isinstance(made, Evidence) else tuple(made)
     except NotApplicable as fact:
-        return (_without_evidence(prop, subject, Verdict.NOT_APPLICABLE, str(fact)),)
+        return _without_evidence(prop, subject, Verdict.NOT_APPLICABLE, str(fact))
     except SubjectError as failure:
         where = Where(module=failure.module)
-        return (_without_evidence(prop, subject, Verdict.ERROR, f"{failure} (stage: {failure.stage})", where, failure.details),)
+        return _without_evidence(prop, subject, Verdict.ERROR, f"{failure} (stage: {failure.stage})", where, failure.details)
     except GradcheckError:
         raise
     except Exception as error:
         reason = f"the property raised {type(error).__name__}: {error}"
-        return (_without_evidence(prop, subject, Verdict.ERROR, reason, details=traceback.format_exc()),)
-    if not evidence:
-        return (_without_evidence(prop, subject, Verdict.NOT_APPLICABLE, "the measurement found nothing to compare"),)
-    return fold(prop, subject, evidence)
+        return _without_evidence(prop, subject, Verdict.ERROR, reason, details=traceback.format_exc())
+    return evidence or _without_evidence(prop, subject, Verdict.NOT_APPLICABLE, "the measurement found nothing to compare")
+
+
+def remeasured(prop: Property, evidence: Evidence, source: "CaptureSource") -> Evidence | None:
+    """The quantity of evidence on a changed subject that no longer meets the property's conditions; ``None`` where it has none."""
+    if prop.remeasure is None:
+        return None
+    _, *probes = parameters(prop.remeasure)
+    try:
+        return prop.remeasure(evidence, **{name: source.capture(name) for name in probes})
+    except (NotApplicable, SubjectError):
+        return None
 
 
 def fold(prop: Property, subject: str, evidence: Iterable[Evidence]) -> tuple[Finding, ...]:

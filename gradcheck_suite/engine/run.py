@@ -6,12 +6,14 @@ from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from gradcheck_suite.core.budget import BUDGETS
 from gradcheck_suite.core.errors import GradcheckError
 from gradcheck_suite.core.events import CheckFinished, CheckStarted, Event, Note, Run, RunFinished, RunStarted, SubjectStarted
 from gradcheck_suite.core.evidence import Verdict
 from gradcheck_suite.core.finding import Finding, finding_id
 from gradcheck_suite.core.property import Property
 from gradcheck_suite.engine.check import check
+from gradcheck_suite.engine.remedying import Remedies
 
 if TYPE_CHECKING:
     from gradcheck_suite.engine.sources import CaptureSource
@@ -59,22 +61,25 @@ def run(plan: Plan, facts: Run, done: Collection[tuple[str, str]] = ()) -> Gener
 
     Args:
         plan: what to do.
-        facts: the record of this run.
+        facts: the record of this run; its budget says how many remedies are tried for what is violated.
         done: pairs of property and subject that an earlier, interrupted run finished; they are not run again.
     """
     began = time.monotonic()
     yield RunStarted(run=facts)
     for open_source in plan.open_sources:
         source = open_source()
+        remedies = Remedies(source, BUDGETS[facts.budget].remedies if facts.budget in BUDGETS else 0)
         try:
-            yield from _subject(plan, open_source, source, done)
+            yield from _subject(plan, open_source, source, remedies, done)
         finally:
+            remedies.close()
             source.close()
     yield RunFinished(seconds=time.monotonic() - began)
 
 
 def _subject(
-    plan: Plan, open_source: Callable[[], "CaptureSource"], source: "CaptureSource", done: Collection[tuple[str, str]]
+    plan: Plan, open_source: Callable[[], "CaptureSource"], source: "CaptureSource", remedies: Remedies,
+    done: Collection[tuple[str, str]],
 ) -> Generator[Event, None, None]:
     yield SubjectStarted(subject=source.facts)
     todo = [prop for prop in plan.properties if (prop.name, source.facts.name) not in done]
@@ -85,6 +90,7 @@ def _subject(
         findings = check(prop, source)
         if plan.confirm and any(finding.verdict is Verdict.VIOLATED for finding in findings):
             findings = yield from _confirmed(prop, findings, open_source)
+        findings = remedies.tried(prop, findings)
         findings = tuple(replace(finding, reproduce=plan.reproduce(finding.id)) for finding in findings)
         yield CheckFinished(property=prop.name, subject=source.facts.name, findings=findings, seconds=time.monotonic() - began)
 

@@ -1,8 +1,9 @@
 """Sources of captures: what the engine asks, whether the probes run in this process or in children."""
 
 import contextlib
+import copy
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import NotApplicable, SubjectError, TargetError, UsageError
@@ -11,7 +12,7 @@ from gradcheck_suite.core.seeds import derive
 from gradcheck_suite.engine.isolation.limits import Limits
 from gradcheck_suite.subject import Subject
 
-__all__ = ["CaptureSource", "ChildSource", "Limits", "LocalSource"]
+__all__ = ["CaptureSource", "ChildSource", "Limits", "LocalSource", "RemediableSource"]
 
 if TYPE_CHECKING:
     from gradcheck_suite.engine.isolation.endings import Ending
@@ -49,6 +50,17 @@ class CaptureSource(Protocol):
 
     def close(self) -> None:
         """End what was started and remove scratch files."""
+
+
+@runtime_checkable
+class RemediableSource(CaptureSource, Protocol):
+    """A source whose subject can be changed by a remedy."""
+
+    def remedied(self, remedy: str) -> CaptureSource:
+        """A source of captures of the changed subject, with this source's seeds. The subject itself stays as it is.
+
+        Its ``facts`` raise ``NotApplicable`` where the remedy has nothing to change, ``SubjectError`` where it fails.
+        """
 
 
 _Error = NotApplicable | SubjectError | UsageError
@@ -90,6 +102,12 @@ class LocalSource:
     def close(self) -> None:
         """See ``CaptureSource.close``."""
         self._outcomes.clear()
+
+    def remedied(self, remedy: str) -> "LocalSource":
+        """See ``RemediableSource.remedied``."""
+        from gradcheck_suite.remedies import remedied
+
+        return LocalSource(remedied(self._subject, remedy), self._budget, self._seed)
 
     def _first_build(self) -> SubjectFacts:
         from gradcheck_suite.engine.isolation.ambient import facts_of
@@ -134,7 +152,7 @@ class ChildSource:
 
         self._order = Order(target=target, options=options, budget=budget, seed=seed, limits=limits or Limits())
         self._child: Child | None = None
-        self._facts: SubjectFacts | TargetError | None = None
+        self._facts: SubjectFacts | _Error | None = None
         self._outcomes: dict[str, Any] = {}
         self._endings: list[Ending] = []
 
@@ -143,7 +161,7 @@ class ChildSource:
         """See ``CaptureSource.facts``."""
         if self._facts is None:
             self._started()
-        if isinstance(self._facts, TargetError):
+        if isinstance(self._facts, _Error):
             raise self._facts
         assert self._facts is not None
         return self._facts
@@ -159,7 +177,14 @@ class ChildSource:
         return outcome
 
     def prefetch(self, probes: Sequence[str]) -> None:
-        """See ``CaptureSource.prefetch``."""
+        """See ``CaptureSource.prefetch``; where a remedy is applied, the process ends with it."""
+        try:
+            self._fetch(probes)
+        finally:
+            if self._order.remedy:
+                self._rest()
+
+    def _fetch(self, probes: Sequence[str]) -> None:
         fruitless = 0
         while pending := [probe for probe in dict.fromkeys(probes) if probe not in self._outcomes]:
             if self._left_out(pending):
@@ -171,16 +196,29 @@ class ChildSource:
                 self._ended(ending)
             fruitless = 0 if outcomes or (ending is not None and ending.probe) else fruitless + 1
             if fruitless >= _FRUITLESS or child is None:
-                lost: _Error = self._facts if isinstance(self._facts, TargetError) else SubjectError(
+                lost: _Error = self._facts if isinstance(self._facts, _Error) else SubjectError(
                     "the model's process ended again and again before it could be given work", stage=pending[0])
                 self._outcomes.update(dict.fromkeys(pending, lost))
 
     def close(self) -> None:
         """See ``CaptureSource.close``."""
+        self._rest()
+        self._outcomes.clear()
+
+    def _rest(self) -> None:
+        """End the process; the next probe starts another."""
         if self._child is not None:
             self._child.close()
         self._child = None
-        self._outcomes.clear()
+
+    def remedied(self, remedy: str) -> "ChildSource":
+        """See ``RemediableSource.remedied``; between calls of ``prefetch`` it keeps no process."""
+        from dataclasses import replace
+
+        changed = copy.copy(self)
+        changed._order = replace(self._order, remedy=remedy)
+        changed._child, changed._facts, changed._outcomes, changed._endings = None, None, {}, []
+        return changed
 
     def _started(self) -> "Child | None":
         """A child that has built the target; ``None`` where that failed (``_facts`` is then the error)."""
@@ -191,18 +229,16 @@ class ChildSource:
             self._child = Child(self._order, seconds=self._shortened() if hung else None)
             try:
                 self._facts = self._child.facts()
-            except UsageError as error:
+            except (NotApplicable, SubjectError, UsageError) as error:
                 self.close()
-                self._facts = error if isinstance(error, TargetError) else TargetError(str(error))
+                self._facts = TargetError(str(error)) if type(error) is UsageError else error
         return self._child
 
     def _ended(self, ending: "Ending") -> None:
         """Take in the end of the child; the probe that was running has its error."""
         from gradcheck_suite.engine.isolation.endings import as_subject_error
 
-        if self._child is not None:
-            self._child.close()
-        self._child = None
+        self._rest()
         if not ending.probe:
             return
         ending = self._placed(ending)

@@ -90,7 +90,8 @@ class _Remedied:
         except GradcheckError:
             raise
         except Exception as error:
-            raise SubjectError(f"{self._name} could not be applied: {message_of(error)}", stage="build", details=details_of(error)) from error
+            told = f"{self._name} could not be applied: {message_of(error)}"
+            raise SubjectError(told, stage="build", details=details_of(error)) from error
 
 
 def _share(first: Setup, second: Setup) -> bool:

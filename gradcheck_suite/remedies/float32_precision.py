@@ -3,7 +3,7 @@
 When it helps
 -------------
 Where steps are smaller than half the distance to the next number: a bfloat16 weight does not move by less than 0.2 % of itself, a float32
-weight by less than 6e-8. Gradients below 6e-8 and losses above 65504 do not exist in float16.
+weight by less than 3e-8. Gradients below 6e-8 and losses above 65504 do not exist in float16.
 
 When it does not
 ----------------

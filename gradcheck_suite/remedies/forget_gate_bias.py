@@ -13,7 +13,7 @@ the time span to be remembered. A GRU has no forget gate of its own.
 Sources
 -------
 Gers, Schmidhuber and Cummins 2000, Learning to forget; Jozefowicz, Zaremba and Sutskever 2015, An empirical exploration of recurrent
-network architectures, section 3; Tallec and Ollivier 2018, arXiv:1804.11188.
+network architectures; Tallec and Ollivier 2018, arXiv:1804.11188.
 """
 
 import torch

@@ -13,7 +13,7 @@ Critical weights get a factor of 1.04 per layer too large (their variance should
 Sources
 -------
 Maas, Hannun and Ng 2013, Rectifier nonlinearities improve neural network acoustic models; Radford, Metz and Chintala 2016,
-arXiv:1511.06434, section 3 (slope 0.2).
+arXiv:1511.06434, section 4 (slope 0.2).
 """
 
 from typing import Final

@@ -2,8 +2,8 @@
 
 When it helps
 -------------
-Where targets lie outside the range of the last activation (a ReLU in front of negative values, a sigmoid in front of prices): no weights can
-reach them, and at the edge of the range the gradient vanishes.
+Where targets lie outside the range of the last activation (a ReLU in front of negative values, a sigmoid in front of prices): no weights
+can reach them, and at the edge of the range the gradient vanishes.
 
 When it does not
 ----------------

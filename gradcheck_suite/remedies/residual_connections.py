@@ -12,7 +12,7 @@ change the width have no skip and go on as they were.
 
 Sources
 -------
-He et al. 2016, Identity mappings in deep residual networks, arXiv:1603.05027; Hanin and Rolnick 2018, arXiv:1803.01719, theorem 6 (the
+He et al. 2016, Identity mappings in deep residual networks, arXiv:1603.05027; Hanin and Rolnick 2018, arXiv:1803.01719 (the
 sum of the branches' scales); Zhang, Dauphin and Ma 2019, arXiv:1901.09321.
 """
 

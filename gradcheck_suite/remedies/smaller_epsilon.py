@@ -12,7 +12,7 @@ loss up instead.
 
 Sources
 -------
-Kingma and Ba 2015, arXiv:1412.6980, section 2.1; Wortsman et al. 2023, arXiv:2309.14322, section 3.4.
+Kingma and Ba 2015, arXiv:1412.6980, section 2.1; Wortsman et al. 2023, arXiv:2309.14322 (an epsilon too large for small gradients).
 """
 
 from typing import Final

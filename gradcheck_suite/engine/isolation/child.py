@@ -23,6 +23,7 @@ from gradcheck_suite.engine.isolation.records import Recorder
 from gradcheck_suite.engine.isolation.sampling import Sampler, trace
 from gradcheck_suite.engine.isolation.surroundings import settle, watch_faults
 from gradcheck_suite.engine.sources import LocalSource
+from gradcheck_suite.subject import Subject
 
 _POLL: Final = 0.002
 _MARGIN: Final = 0.8
@@ -105,16 +106,16 @@ class Worker:
 
     def _open(self) -> LocalSource | None:
         self._recorder.write(stage="import")
-        self._arm()
+        self._arm(self._job.build_seconds)
         try:
             os.chdir(self._folder / "scratch")
-            subject = self._job.target.resolve(self._job.options)
+            subject = self._subject()
             self._recorder.write(stage="build")
-            self._arm()
+            self._arm(self._job.build_seconds)
             source = LocalSource(subject, self._job.budget, self._job.seed)
             facts = source.facts
         except BaseException as error:
-            if not isinstance(error, UsageError):
+            if not isinstance(error, UsageError | NotApplicable | SubjectError if self._job.remedy else UsageError):
                 error = TargetError(f"the target {self._job.target.text!r} failed: {message_of(error)}", details=details_of(error))
             self._recorder.write(failed=error_to_data(error))
             return None
@@ -125,9 +126,17 @@ class Worker:
         self._recorder.write(facts=to_data(facts))
         return source
 
+    def _subject(self) -> Subject:
+        subject = self._job.target.resolve(self._job.options)
+        if not self._job.remedy:
+            return subject
+        from gradcheck_suite.remedies import remedied
+
+        return remedied(subject, self._job.remedy)
+
     def _probe(self, source: LocalSource, probe: str) -> None:
         self._recorder.write(probe=probe)
-        self._arm()
+        self._arm(self._job.seconds)
         self._sampler.watch(probe)
         outcome: dict[str, Any]
         try:
@@ -147,6 +156,6 @@ class Worker:
             faulthandler.cancel_dump_traceback_later()
         self._recorder.write(**outcome)
 
-    def _arm(self) -> None:
+    def _arm(self, seconds: float) -> None:
         """Have all stacks written shortly before the deadline, from a thread that needs no interpreter lock."""
-        faulthandler.dump_traceback_later(self._job.seconds * _MARGIN, file=self._faults)
+        faulthandler.dump_traceback_later(seconds * _MARGIN, file=self._faults)

@@ -38,9 +38,11 @@ class Job:
     memory: int
     environment: dict[str, str]
     path: tuple[str, ...]
+    build_seconds: float
     seconds: float
     owner: int
     traced: bool = False
+    remedy: str = ""
 
 
 def write_job(folder: Path, job: Job) -> None:

@@ -30,6 +30,7 @@ from gradcheck_suite.schema import load
 
 _FIRST_WAIT: Final = 0.001
 _LONGEST_WAIT: Final = 0.02
+_PATIENCE: Final = 1.1
 _LAST_WAIT: Final = 5.0
 _STACKS: Final = 40_000
 _SILENCE: Final = 2.5
@@ -44,6 +45,7 @@ class Order:
     budget: Budget
     seed: int
     limits: Limits
+    remedy: str = ""
     fork: bool | None = None
 
     @property
@@ -61,10 +63,10 @@ class Child:
         self._folder = Path(tempfile.mkdtemp(prefix="gradcheck-"))
         self._reader = Reader(self._folder, self._nonce)
         self._commands = 0
-        self._state = _State(limit=order.limits.startup)
+        self._state = _State(order.limits.startup, order.seconds, self._seconds)
         job = Job(target=order.target, options=order.options, budget=order.budget, seed=order.seed, nonce=self._nonce,
-                  memory=order.limits.memory, environment=scrubbed(os.environ), path=tuple(search_path()), seconds=self._seconds,
-                  owner=os.getpid(), traced=traced)
+                  memory=order.limits.memory, environment=scrubbed(os.environ), path=tuple(search_path()), build_seconds=order.seconds,
+                  seconds=self._seconds, owner=os.getpid(), traced=traced, remedy=order.remedy)
         write_job(self._folder, job)
         home = type(order.target).__module__.rpartition(".")[0]
         packages = [home] if home.startswith("gradcheck_suite.") else []
@@ -105,7 +107,7 @@ class Child:
         wait = _FIRST_WAIT
         while True:
             code = self._status(wait)
-            self._state.take(self._reader.new(), self._seconds)
+            self._state.take(self._reader.new())
             if arrived():
                 return None
             if code is not None:
@@ -114,9 +116,9 @@ class Child:
             if limit is not None:
                 self._launched.kill()
                 self._status(_LAST_WAIT)
-                self._state.take(self._reader.new(), self._seconds)
+                self._state.take(self._reader.new())
                 return self._ending(limit)
-            wait = min(wait * 1.5, _LONGEST_WAIT)
+            wait = min(wait * _PATIENCE, _LONGEST_WAIT)
 
     def _status(self, wait: float) -> int | None:
         try:
@@ -159,8 +161,9 @@ def _end(launched: Launched, folder: Path) -> None:
 class _State:
     """What the records of a child have said so far."""
 
-    def __init__(self, limit: float) -> None:
-        self.since, self.limit = time.monotonic(), limit
+    def __init__(self, startup: float, build_seconds: float, seconds: float) -> None:
+        self.since, self.limit = time.monotonic(), startup
+        self._build_seconds, self._seconds = build_seconds, seconds
         self.probe, self.stage = "", "import"
         self.module: str | None = None
         self.finished = -1
@@ -169,7 +172,7 @@ class _State:
         self.done: dict[str, dict[str, Any]] = {}
         self._sample: tuple[float, str, str | None, float] | None = None
 
-    def take(self, records: list[dict[str, Any]], seconds: float) -> None:
+    def take(self, records: list[dict[str, Any]]) -> None:
         """Fold new records in; each stage and probe starts the deadline anew."""
         for record in records:
             if "sample" in record:
@@ -178,10 +181,10 @@ class _State:
             elif "stage" in record:
                 self.stage, self.module = str(record["stage"]), record.get("module")
                 if not self.probe:
-                    self._begin(seconds)
+                    self._begin(self._build_seconds)
             elif "probe" in record:
                 self.probe, self.stage, self.module = str(record["probe"]), "", None
-                self._begin(seconds)
+                self._begin(self._seconds)
             elif "done" in record:
                 self.done[str(record["done"])] = record
                 self.probe = self.stage = ""
