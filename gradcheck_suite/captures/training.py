@@ -7,6 +7,7 @@ import numpy as np
 
 from gradcheck_suite.captures.unit_activity import LayerActivity
 from gradcheck_suite.core.exhibits import Curve, Series
+from gradcheck_suite.core.property import NoFailure
 
 # The convention of a set-up that learnt nothing where more than three initialisations are too dear: less than a twentieth of the
 # best constant's loss explained.
@@ -175,7 +176,7 @@ class Training:
         """That the set-up learns, as a fact; ``None`` where it does not, so that a cause is wanted."""
         if self.failing:
             return None
-        return f"the training probe explains {self.gain:.0%} of the best constant output's loss: there is no failure to explain"
+        return NoFailure(f"the training probe explains {self.gain:.0%} of the best constant output's loss: there is no failure to explain")
 
     def advantage(self, trial: Attempt) -> float:
         """How much more of the best constant's loss a trial explains than the set-up itself, which counts as no worse than -1.

@@ -28,7 +28,7 @@ def linear_output(setup: Setup) -> Setup:
         NotApplicable: the module registered last is not an activation.
     """
     path, module = last(setup.model)
-    if not isinstance(module, ACTIVATIONS):
+    if not isinstance(module, (*ACTIVATIONS, nn.Softmax, nn.LogSoftmax)):
         raise NotApplicable("the model does not end with an activation module")
     replaced(setup.model, path, nn.Identity())
     return setup

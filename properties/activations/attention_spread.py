@@ -78,7 +78,7 @@ PROPERTY = Property(
     level=Level.INDICATOR,
     conditions=(fresh, attention),
     symptoms=("saturated attention", "one-hot attention", "peaked softmax", "missing scale of attention scores"),
-    remedies=("attention-scale",),
+    remedies=("glorot-initialization",),
     holds_for=(_NET,),
     fails_for=(_NET.changed(defects=(Defect(kind="missing-scale", module="0", strength=10.0),)),),
 )

@@ -71,7 +71,7 @@ PROPERTY = Property(
     measure=measure,
     conditions=(activated,),
     symptoms=("dead ReLU", "dead layer", "dying ReLU"),
-    remedies=("leaky-activation", "he-initialization"),
+    remedies=("leaky-relu-activation", "he-initialization", "batch-normalization"),
     holds_for=(_NET, _NET.changed(layers=(layer("dense", units=8), layer("sigmoid"), layer("dense", units=3)))),
     fails_for=(_NET.changed(defects=(Defect(kind="saturated", module="0"),)),),
 )

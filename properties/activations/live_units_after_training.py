@@ -68,7 +68,7 @@ PROPERTY = Property(
     level=Level.INDICATOR,
     conditions=(failing,),
     symptoms=("dying ReLU", "dead units"),
-    remedies=("learning-rate", "leaky-activation", "input-normalization"),
+    remedies=("lower-learning-rate", "leaky-relu-activation", "normalized-inputs"),
     holds_for=(_NET.changed(values="normal", learning_rate=1e-7),),
     fails_for=(_NET.changed(learning_rate=1.0, layers=(layer("dense", units=16), layer("relu"), layer("dense", units=16), layer("relu"),
                                                        layer("dense", units=3))),),

@@ -39,7 +39,7 @@ import math
 from gradcheck_suite.captures.training import Training
 from gradcheck_suite.core.architecture import Architecture, layer
 from gradcheck_suite.core.evidence import Evidence, Level, Where
-from gradcheck_suite.core.property import Property
+from gradcheck_suite.core.property import NoFailure, Property
 
 NOTHING = 0.05
 
@@ -47,7 +47,7 @@ NOTHING = 0.05
 def bounded(training: Training) -> str | None:
     """The model ends in a function that bounds its output, and there are yardsticks."""
     if training.reach is None:
-        return "the model does not end in a function that bounds or bends a single output"
+        return NoFailure("the model does not end in a function that bounds or bends a single output")
     if not math.isfinite(training.own.constant):
         return "the loss of the best constant output could not be found"
     return None
@@ -76,7 +76,7 @@ PROPERTY = Property(
     level=Level.INDICATOR,
     conditions=(bounded,),
     symptoms=("output range excludes the targets", "redundant softmax or sigmoid", "last activation unfit for the targets"),
-    remedies=("output-activation", "target-normalization"),
+    remedies=("linear-output", "normalized-targets"),
     holds_for=(_NET.changed(layers=(*_NET.layers, layer("softplus")), loss="kl"),),
     fails_for=(*(_NET.changed(layers=_ENDS[end]) for end in ("sigmoid", "relu")), _NET.changed(layers=_ENDS["sigmoid"], loss="bce")),
 )

@@ -73,7 +73,7 @@ PROPERTY = Property(
     level=Level.INDICATOR,
     conditions=(flat_ended,),
     symptoms=("saturated sigmoid or tanh", "saturation"),
-    remedies=("input-normalization", "glorot-initialization", "normalization", "relu-activation"),
+    remedies=("normalized-inputs", "glorot-initialization", "layer-normalization", "relu-activation"),
     holds_for=(_net("tanh"), _net("sigmoid", initialization="glorot-normal")),
     fails_for=(_net("tanh", values="large"), _net("sigmoid", defects=(Defect(kind="saturated", module="0"),))),
 )

@@ -88,7 +88,7 @@ PROPERTY = Property(
     level=Level.INDICATOR,
     conditions=(activated,),
     symptoms=("saturated sigmoid or tanh", "saturation", "dead ReLU", "vanishing gradient", "unnormalised inputs"),
-    remedies=("input-normalization", "he-initialization", "normalization"),
+    remedies=("normalized-inputs", "he-initialization", "batch-normalization", "leaky-relu-activation"),
     holds_for=(_net("tanh", "glorot-normal"), _net("relu", "he-normal"), _net("sigmoid", "torch-default"), _net("gelu", "he-uniform")),
     fails_for=(
         _net("tanh", "glorot-normal", values="large"), _net("sigmoid", "glorot-normal", defects=(Defect(kind="saturated", module="2"),)),

@@ -70,7 +70,7 @@ PROPERTY = Property(
     level=Level.INDICATOR,
     conditions=(failing,),
     symptoms=("unnormalised inputs", "inputs not standardised", "input scale"),
-    remedies=("input-normalization",),
+    remedies=("normalized-inputs", "lower-learning-rate", "batch-normalization"),
     holds_for=(_NET.changed(layers=(layer("dense", units=6), *_DEEP, layer("dense", units=3))),),
     fails_for=(_NET.changed(defects=(Defect(kind="scaled-inputs", module="", strength=1e3),)),),
 )

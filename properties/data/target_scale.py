@@ -68,6 +68,7 @@ PROPERTY = Property(
     level=Level.INDICATOR,
     conditions=(failing,),
     symptoms=("unnormalised targets", "targets not standardised", "target scale"),
+    remedies=("normalized-targets", "adam-optimizer"),
     holds_for=(_NET.changed(learning_rate=1e-7),),
     fails_for=(_NET.changed(loss="smooth-l1", learning_rate=0.1, defects=(Defect(kind="scaled-targets", module="", strength=1e4),)),),
 )

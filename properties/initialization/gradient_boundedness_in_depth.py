@@ -72,7 +72,7 @@ PROPERTY = Property(
     level=Level.INDICATOR,
     conditions=(deep,),
     symptoms=("exploding gradient", "exploding signal", "bad initialisation"),
-    remedies=("he-initialization", "residual-scale", "normalization", "gradient-clipping"),
+    remedies=("he-initialization", "layer-normalization", "residual-connections"),
     holds_for=(_net(10, 1.0), _net(3, 2.0)),
     fails_for=(_net(10, 4.0), _net(4, 30.0)),
 )

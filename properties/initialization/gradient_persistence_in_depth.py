@@ -73,7 +73,7 @@ PROPERTY = Property(
     level=Level.INDICATOR,
     conditions=(deep,),
     symptoms=("vanishing gradient", "vanishing signal", "bad initialisation"),
-    remedies=("he-initialization", "residual", "normalization", "relu-activation"),
+    remedies=("he-initialization", "relu-activation", "batch-normalization", "residual-connections"),
     holds_for=(_net("relu", 10, "he-normal"), _net("tanh", 10, "orthogonal"), _net("relu", 3, "torch-default")),
     fails_for=(_net("sigmoid", 10, "glorot-normal"), _net("relu", 20, "torch-default")),
 )

@@ -41,8 +41,10 @@ networks, Commun. Math. Phys. 376; Hanin 2018, arXiv:1801.03744 (the sum of reci
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
+from scipy.stats import t
 
 from gradcheck_suite.captures.chains import DenseChain, dense_chain, gradients_at_matrices, lawless, no_rectifier_chain, weight_columns
 from gradcheck_suite.captures.gradient_norm_draws import GradientNormDraws
@@ -54,6 +56,7 @@ from gradcheck_suite.core.property import Property
 from gradcheck_suite.numerics.rectifier_test import Reference, reference
 
 DECADE = math.log(10)
+QUANTITY = "log10 of the squared gradient norm, input over output"
 
 
 def rectified(structure: Structure) -> str | None:
@@ -82,11 +85,20 @@ def measure(structure: Structure, gradient_norm_draws: GradientNormDraws) -> Ite
         low, high = law.band(len(at), draws.alpha / 2)
         mean = float(at[:, 0].mean())
         yield Evidence(
-            quantity="log10 of the squared gradient norm, input over output", value=mean / DECADE, error=law.error / DECADE,
+            quantity=QUANTITY, value=mean / DECADE, error=law.error / DECADE,
             low=low / DECADE, high=high / DECADE, unit="decades", where=Where(module=""), note=_note(mean, (low, high), len(at), law),
             exhibits=(_curve(chain, at, law, draws.alpha),), level=_level(declared, mean, draws.epsilon),
             ruled_out=(f"dead layers ({draws.dead} of {draws.draws} draws)", "zero input"),
         )
+
+
+def remeasure(evidence: Evidence, gradient_norm_draws: GradientNormDraws) -> Evidence | None:
+    """The same scale in a network that is a plain chain no more, over the whole batch, with the t interval of the draws."""
+    logs = gradient_norm_draws.ratio_batch[np.isfinite(gradient_norm_draws.ratio_batch)] / DECADE
+    if evidence.quantity != QUANTITY or len(logs) < 2:
+        return None
+    error = float(t.isf(gradient_norm_draws.alpha / 2, len(logs) - 1) * logs.std(ddof=1) / math.sqrt(len(logs)))
+    return replace(evidence, value=float(logs.mean()), error=error, note="", exhibits=(), ruled_out=())
 
 
 def _level(declared: str, mean: float, epsilon: float) -> Level:
@@ -121,9 +133,10 @@ def _chain(depth: int, width: int = 64, activation: str = "relu", **facts: objec
 
 PROPERTY = Property(
     measure=measure,
+    remeasure=remeasure,
     conditions=(rectified, lawful),
     symptoms=("vanishing gradient", "exploding gradient", "bad initialization"),
-    remedies=("he-initialization", "normalization", "residual-connection"),
+    remedies=("he-initialization", "batch-normalization", "residual-connections"),
     holds_for=(_chain(10), _chain(8, initialization="he-uniform"), _chain(5, 16, initialization="he-normal-fan-out"),
                _chain(2, 3, "leaky_relu")),
     fails_for=(_chain(30, initialization="torch-default", dtype="float32"), _chain(10, initialization="glorot-normal"),

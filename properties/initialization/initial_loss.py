@@ -70,7 +70,7 @@ PROPERTY = Property(
     level=Level.INDICATOR,
     conditions=(comparable,),
     symptoms=("bad initialisation", "initial loss too high"),
-    remedies=("he-initialization", "lecun-initialization", "input-normalization"),
+    remedies=("he-initialization", "glorot-initialization", "normalized-inputs"),
     holds_for=(_NET, _NET.changed(loss="mse"), _NET.changed(initialization="he-normal")),
     fails_for=(_NET.changed(defects=(Defect(kind="gain", module="2", strength=300.0),)),),
 )

@@ -43,7 +43,7 @@ from gradcheck_suite.captures.training import Training
 from gradcheck_suite.captures.weight_law import WeightLaw
 from gradcheck_suite.core.architecture import Architecture, Defect, layer
 from gradcheck_suite.core.evidence import Evidence, Level, Where
-from gradcheck_suite.core.property import Property
+from gradcheck_suite.core.property import NoFailure, Property
 
 # the squares of the gains in use: 1, 5/3 (tanh), sqrt(2); and their inverses
 _GAINS = (1.0, 2.0, 25.0 / 9.0, 0.5)
@@ -58,7 +58,8 @@ def harmful(training: Training, depth_profile: DepthProfile) -> str | None:
         return None
     if depth_profile.beyond():
         return None
-    return "the initialisation does no harm: the initial loss is near the best constant output's, signal and gradient keep their scale"
+    return NoFailure("the initialisation does no harm: the initial loss is near the best constant output's, signal and gradient keep their "
+                     "scale")
 
 
 def measure(weight_law: WeightLaw) -> Iterator[Evidence]:

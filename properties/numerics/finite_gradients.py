@@ -76,6 +76,7 @@ PROPERTY = Property(
     measure=measure,
     conditions=(finite_before,),
     symptoms=("NaN", "infinite gradient", "unstable operation", "exploding gradient", "overflow"),
+    remedies=("float32-precision", "normalized-inputs", "he-initialization"),
     holds_for=(_NET, _NET.changed(values="zeros"), _NET.changed(values="large", dtype="float32", loss="cross-entropy")),
     fails_for=tuple(_NET.changed(defects=(Defect(kind=kind, module="1"),)) for kind in ("nan-gradient", "nan-forward")),
     domain={},

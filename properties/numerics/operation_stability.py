@@ -77,7 +77,6 @@ _NET = Architecture(input_shape=(6,), layers=(layer("dense", units=8), layer("ta
 PROPERTY = Property(
     measure=measure,
     symptoms=("unstable operation", "NaN or inf in loss or gradient", "log of zero", "square root at zero"),
-    remedies=("stable-operation",),
     holds_for=(_NET, _NET.changed(loss="bce"), _NET.changed(values="large")),
     fails_for=tuple(_NET.changed(defects=(Defect(kind="log-of-zero", module="", strength=strength),)) for strength in (1e3, 1e5)),
 )

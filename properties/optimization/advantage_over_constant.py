@@ -74,7 +74,7 @@ PROPERTY = Property(
     measure=measure,
     conditions=(comparable,),
     symptoms=("nothing learnt", "does not learn", "loss does not decrease", "no better than the constant predictor"),
-    remedies=("learning-rate", "he-initialization", "input-normalization"),
+    remedies=("adam-optimizer", "he-initialization", "normalized-inputs", "lower-learning-rate", "higher-learning-rate"),
     holds_for=(_NET, _NET.changed(loss="mse")),
     fails_for=(_NET.changed(learning_rate=1e-9), _NET.changed(defects=(Defect(kind="saturated", module="0"),), loss="mse")),
 )

@@ -79,7 +79,7 @@ PROPERTY = Property(
     measure=measure,
     conditions=(begun,),
     symptoms=("loss becomes NaN or inf", "non-finite loss during training", "training diverges"),
-    remedies=("learning-rate", "gradient-clipping"),
+    remedies=("lower-learning-rate", "gradient-clipping", "normalized-inputs", "he-initialization"),
     holds_for=(_NET, _NET.changed(optimizer="adam", learning_rate=0.01)),
     fails_for=(_NET.changed(learning_rate=50.0), _NET.changed(defects=(Defect(kind="ascent", module=""),))),
 )

@@ -71,7 +71,7 @@ PROPERTY = Property(
     level=Level.INDICATOR,
     conditions=(failing, adaptive),
     symptoms=("updates dominated by eps", "updates too small", "loss too small for Adam"),
-    remedies=("loss-scale",),
+    remedies=("smaller-epsilon",),
     holds_for=(_NET.changed(learning_rate=1e-7),),
     fails_for=(_NET.changed(defects=(_FAINT,), learning_rate=1e-3),),
 )

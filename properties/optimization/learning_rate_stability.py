@@ -78,7 +78,7 @@ PROPERTY = Property(
     level=Level.INDICATOR,
     conditions=(doubtful,),
     symptoms=("learning rate too high", "overshoot"),
-    remedies=("learning-rate",),
+    remedies=("lower-learning-rate", "gradient-clipping"),
     holds_for=(_NET.changed(layers=(*_DEEP, layer("dense", units=3)), learning_rate=0.1),),
     fails_for=(_NET.changed(learning_rate=10.0), _NET.changed(learning_rate=3.0, optimizer="adam")),
 )

@@ -72,7 +72,7 @@ PROPERTY = Property(
     level=Level.INDICATOR,
     conditions=(failing,),
     symptoms=("learning rate too low", "training too slow"),
-    remedies=("learning-rate",),
+    remedies=("higher-learning-rate", "momentum", "adam-optimizer"),
     holds_for=(_NET.changed(layers=(*_DEEP, layer("dense", units=3)), learning_rate=0.1),),
     fails_for=(_NET, _NET.changed(learning_rate=1e-6, optimizer="adam", loss="cross-entropy")),
 )

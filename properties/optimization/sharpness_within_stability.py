@@ -40,7 +40,7 @@ from gradcheck_suite.captures.curvature import Curvature
 from gradcheck_suite.captures.training import Training
 from gradcheck_suite.core.architecture import Architecture, Defect, layer
 from gradcheck_suite.core.evidence import Evidence, Level, Where
-from gradcheck_suite.core.property import Property
+from gradcheck_suite.core.property import NoFailure, Property
 
 
 def unstable(training: Training) -> str | None:
@@ -48,7 +48,9 @@ def unstable(training: Training) -> str | None:
     own = training.own
     if own.losses.size > 1 and (not own.finite or own.reached > own.losses[0]):
         return None
-    return "the training is stable: it ends below its first loss" if own.losses.size > 1 else "the loss is not finite before the first step"
+    if own.losses.size > 1:
+        return NoFailure("the training is stable: it ends below its first loss")
+    return "the loss is not finite before the first step"
 
 
 def measure(curvature: Curvature) -> Evidence:
@@ -70,7 +72,7 @@ PROPERTY = Property(
     level=Level.INDICATOR,
     conditions=(unstable,),
     symptoms=("learning rate too high", "sharpness above the stability threshold"),
-    remedies=("learning-rate", "input-normalization"),
+    remedies=("lower-learning-rate", "momentum", "normalized-inputs"),
     holds_for=(_NET.changed(learning_rate=1e-3, defects=(Defect(kind="ascent", module=""),)),),
     fails_for=(_NET.changed(learning_rate=50.0), _NET.changed(learning_rate=50.0, optimizer="momentum")),
 )

@@ -69,7 +69,7 @@ PROPERTY = Property(
     measure=measure,
     conditions=(stepped,),
     symptoms=("updates lost to rounding", "weights do not change", "low-precision weights"),
-    remedies=("learning-rate",),
+    remedies=("float32-precision", "higher-learning-rate"),
     holds_for=(_NET, _NET.changed(optimizer="adam"), _NET.changed(dtype="float32")),
     fails_for=(_NET.changed(learning_rate=1e-10, dtype="float32"), _NET.changed(learning_rate=1e-19)),
 )

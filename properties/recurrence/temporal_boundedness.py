@@ -64,7 +64,7 @@ PROPERTY = Property(
     measure=measure,
     level=Level.INDICATOR,
     symptoms=("exploding gradient in time", "recurrent gradient grows"),
-    remedies=("gradient-clipping", "orthogonal-initialization"),
+    remedies=("orthogonal-initialization", "glorot-initialization"),
     holds_for=(_NET, _NET.changed(layers=(layer("lstm", units=16), layer("last_step"), layer("dense", units=2)))),
     fails_for=(_NET.changed(defects=(Defect(kind="gain", module="0", strength=6.0),)),),
 )

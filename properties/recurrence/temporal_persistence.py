@@ -77,7 +77,7 @@ PROPERTY = Property(
     measure=measure,
     conditions=(failing,),
     symptoms=("vanishing gradient in time", "recurrent model forgets the first steps"),
-    remedies=("forget-gate-bias", "gradient-clipping"),
+    remedies=("forget-gate-bias", "orthogonal-initialization"),
     holds_for=(_net("gru", 4, learning_rate=1e-8),),
     fails_for=(_net("rnn", 40, learning_rate=1e-8), _net("lstm", 60, learning_rate=1e-8)),
 )

@@ -75,6 +75,7 @@ PROPERTY = Property(
     measure=measure,
     conditions=(three_steps,),
     symptoms=("zero gradient", "dead gradient", "loss does not move at all"),
+    remedies=("leaky-relu-activation", "he-initialization", "batch-normalization"),
     holds_for=(_NET, _NET.changed(defects=(Defect(kind="zero-init", module="2"),))),
     fails_for=(_NET.changed(defects=(Defect(kind="saturated", module="0"),)),),
 )

@@ -62,7 +62,7 @@ PROPERTY = Property(
     measure=measure,
     conditions=(samples_differ,),
     symptoms=("output the same for all inputs", "constant output", "model ignores its input"),
-    remedies=("he-initialization", "leaky-activation"),
+    remedies=("he-initialization", "leaky-relu-activation", "normalized-inputs"),
     holds_for=(_NET, _NET.changed(defects=(Defect(kind="zero-init", module="2"),))),
     fails_for=(_NET.changed(defects=(Defect(kind="saturated", module="0"),)),),
 )
