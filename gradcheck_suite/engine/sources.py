@@ -152,7 +152,8 @@ class ChildSource:
 
         self._order = Order(target=target, options=options, budget=budget, seed=seed, limits=limits or Limits())
         self._child: Child | None = None
-        self._facts: SubjectFacts | _Error | None = None
+        self._facts: SubjectFacts | None = None
+        self._failed: _Error | None = None
         self._outcomes: dict[str, Any] = {}
         self._endings: list[Ending] = []
 
@@ -160,9 +161,10 @@ class ChildSource:
     def facts(self) -> SubjectFacts:
         """See ``CaptureSource.facts``."""
         if self._facts is None:
-            self._started()
-        if isinstance(self._facts, _Error):
-            raise self._facts
+            if self._failed is None:
+                self._started()
+            if self._failed is not None:
+                raise self._failed
         assert self._facts is not None
         return self._facts
 
@@ -195,10 +197,14 @@ class ChildSource:
             if ending is not None:
                 self._ended(ending)
             fruitless = 0 if outcomes or (ending is not None and ending.probe) else fruitless + 1
-            if fruitless >= _FRUITLESS or child is None:
-                lost: _Error = self._facts if isinstance(self._facts, _Error) else SubjectError(
-                    "the model's process ended again and again before it could be given work", stage=pending[0])
-                self._outcomes.update(dict.fromkeys(pending, lost))
+            if child is None or fruitless >= _FRUITLESS:
+                self._outcomes.update(dict.fromkeys(pending, self._lost()))
+
+    def _lost(self) -> _Error:
+        """The error of probes for which no child could be had, although one could before."""
+        if self._failed is None:
+            return SubjectError("the model's process ended again and again before it could be given work", stage="build")
+        return SubjectError(str(self._failed), stage="build", details=getattr(self._failed, "details", ""))
 
     def close(self) -> None:
         """See ``CaptureSource.close``."""
@@ -217,11 +223,12 @@ class ChildSource:
 
         changed = copy.copy(self)
         changed._order = replace(self._order, remedy=remedy)
-        changed._child, changed._facts, changed._outcomes, changed._endings = None, None, {}, []
+        changed._child, changed._facts, changed._failed = None, None, None
+        changed._outcomes, changed._endings = {}, []
         return changed
 
     def _started(self) -> "Child | None":
-        """A child that has built the target; ``None`` where that failed (``_facts`` is then the error)."""
+        """A child that has built the target; ``None`` where that failed (``_failed`` is then the error)."""
         from gradcheck_suite.engine.isolation.parent import Child
 
         if self._child is None:
@@ -230,8 +237,8 @@ class ChildSource:
             try:
                 self._facts = self._child.facts()
             except (NotApplicable, SubjectError, UsageError) as error:
-                self.close()
-                self._facts = TargetError(str(error)) if type(error) is UsageError else error
+                self._rest()
+                self._failed = TargetError(str(error)) if type(error) is UsageError else error
         return self._child
 
     def _ended(self, ending: "Ending") -> None:

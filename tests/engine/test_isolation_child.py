@@ -118,6 +118,28 @@ def test_a_target_that_ends_the_process_is_a_target_error(tmp_path: Path, opened
         source.capture("structure")
 
 
+def test_a_build_that_fails_later_is_the_end_of_the_remaining_probes(tmp_path: Path, opened: list[ChildSource]) -> None:
+    (tmp_path / "here.py").write_text(
+        "import os, torch\nfrom torch import nn\n"
+        f"flag = {str(tmp_path / 'flag')!r}\n"
+        "class Ends(nn.Linear):\n    def forward(self, x): os._exit(0)\n"
+        "def build():\n    if os.path.exists(flag + '2'): raise OSError('gone')\n"
+        "    open(flag + '2' * os.path.exists(flag), 'w').close()\n    return {'model': Ends(3, 2), 'inputs': torch.ones(1, 3)}\n"
+    )
+    opened.append(source := ChildSource(parse(f"{tmp_path}/here.py:build"), Options(), budget("quick"), 0, LIMITS))
+    names = ("structure", "backward_pass", "repeated_pass")
+    assert source.facts.parameters == 8
+    source.prefetch(names)
+    stages = []
+    for name in names:
+        with pytest.raises(SubjectError) as caught:
+            source.capture(name)
+        stages.append(caught.value.stage)
+    assert stages[-1] == "build"
+    assert "gone" in str(caught.value)
+    assert source.facts.parameters == 8
+
+
 def test_one_interpreter_per_child_works_as_well(monkeypatch: pytest.MonkeyPatch, children: list[parent.Child]) -> None:
     source = source_of("leaves_a_session", Limits(seconds=60.0))
     monkeypatch.setattr(parent, "launch", lambda *args, fork: launch.launch(*args, fork=False))

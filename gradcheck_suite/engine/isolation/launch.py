@@ -24,6 +24,7 @@ _CHILD: Final = ("import json, sys; from pathlib import Path; sys.path[:] = json
 PACKAGES: Final = ("gradcheck_suite.probes", "gradcheck_suite.captures")
 _RECEIVE: Final = 1 << 16
 _STARTS: Final = 2
+_SWEPT: Final = 2.0
 
 
 class ServerLost(GradcheckError):
@@ -227,10 +228,13 @@ def sweep(nonce: str) -> None:
     """Kill every process whose environment bears a child's mark."""
     import psutil
 
+    killed = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             if process.environ().get(MARKER) == nonce:
                 process.kill()
+                killed.append(process)
+    psutil.wait_procs(killed, timeout=_SWEPT)
 
 
 _servers: dict[tuple[str, ...], ForkServer] = {}

@@ -96,7 +96,6 @@ class Server:
             try:
                 self._parent.close()
                 os.close(self._bell)
-                gc.unfreeze()
                 child.main(Path(request["folder"]))
             finally:
                 os._exit(70)

@@ -20,6 +20,8 @@ _SECRET: Final = re.compile(
 _OFFLINE: Final = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 _ONE_THREAD: Final = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 _HOMES: Final = ("HOME", "TMPDIR", "TEMP", "TMP", "USERPROFILE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
+_STACK: Final = 64 << 20
+_FRAMES: Final = 10_000
 MARKER: Final = "GRADCHECK_CHILD"
 
 
@@ -91,12 +93,23 @@ def _limit(memory: int) -> None:
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _deepen()
     import torch
 
     if torch.version.cuda is None and sys.platform == "linux":
         _lower(resource.RLIMIT_AS, memory + _address_space())
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+
+def _deepen() -> None:
+    """Room for models nested thousands of levels deep, in the interpreter's count of frames and on the C stack."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
+    if soft != resource.RLIM_INFINITY and soft < _STACK and (hard == resource.RLIM_INFINITY or hard >= _STACK):
+        resource.setrlimit(resource.RLIMIT_STACK, (_STACK, hard))
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), _FRAMES))
 
 
 def _lower(kind: int, limit: int) -> None:

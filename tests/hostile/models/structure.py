@@ -333,3 +333,25 @@ def hostile_parameter_names() -> dict[str, Any]:
             return torch.tanh(x * sum(parameter for parameter in self.parameters()))
 
     return on(Named())
+
+
+# --- large ones
+
+
+def quantised() -> dict[str, Any]:
+    return on(torch.ao.quantization.quantize_dynamic(mlp(), {nn.Linear}))
+
+
+def hundred_thousand_modules() -> dict[str, Any]:
+    return on(nn.Sequential(*[nn.Identity() for _ in range(100_000)], nn.Linear(3, 2)))
+
+
+def nested_too_deep() -> dict[str, Any]:
+    model: nn.Module = mlp()
+    for _ in range(1500):
+        model = nn.Sequential(model)
+    return on(model)
+
+
+def hundred_million_parameters() -> dict[str, Any]:
+    return on(nn.Sequential(nn.Linear(3, 10_000), nn.Tanh(), nn.Linear(10_000, 10_000), nn.Tanh(), nn.Linear(10_000, 2)))
