@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from gradcheck_suite.numerics.activations import Activation
 from gradcheck_suite.numerics.gaussian_expectation import expectation
 
@@ -73,3 +75,26 @@ def layer_norm_rate(phi: Activation) -> float:
 def critical_weight_variance(phi: Activation) -> float | None:
     """σ_w² for which a homogeneous φ keeps signal and gradient exactly: 2/(1+a²); ``None`` for any other φ."""
     return 2.0 / (1.0 + phi.slope**2) if phi.homogeneous else None
+
+
+def batch_norm_rate_at(phi: Activation, batch: int, generator: np.random.Generator, draws: int = 20000) -> tuple[float, float]:
+    """``batch_norm_rate`` at a finite batch of more than three samples, and three standard errors of its Monte-Carlo estimate.
+
+    At the fixed point the pre-activations of a unit are √B y with y uniform on the unit sphere of the centred subspace; with
+    D = diag φ'(√B y), P the projection on that subspace and Q that orthogonal to y in it,
+
+        R = B/(B - 3) · E tr(Q P D P D P Q) / E ‖P φ(√B y)‖²
+
+    (Yang et al. 2019, arXiv:1902.08129, for the limit; both expectations by drawing y).
+    """
+    y = generator.standard_normal((draws, batch))
+    y -= y.mean(1, keepdims=True)
+    y /= np.sqrt(np.square(y).sum(1, keepdims=True))
+    value, slope = phi.value(math.sqrt(batch) * y), phi.derivative(math.sqrt(batch) * y)
+    spread = np.square(value - value.mean(1, keepdims=True)).sum(1)
+    trace = np.square(slope).sum(1) * (1 - 2 / batch) + slope.sum(1) ** 2 / batch**2
+    along = slope * y
+    passed = trace - np.square(along - along.mean(1, keepdims=True)).sum(1)
+    rate = batch / (batch - 3) * float(passed.mean() / spread.mean())
+    residual = (passed / passed.mean() - spread / spread.mean()).std(ddof=1)
+    return rate, 3 * rate * float(residual) / math.sqrt(draws)

@@ -12,6 +12,7 @@ from gradcheck_suite.numerics.activations import activation, rectifier
 from gradcheck_suite.numerics.gaussian_expectation import expectation
 from gradcheck_suite.numerics.mean_field import (
     batch_norm_rate,
+    batch_norm_rate_at,
     critical_weight_variance,
     layer_norm_rate,
     mean_square,
@@ -86,3 +87,11 @@ def test_rectifiers_are_critical_at_their_gain():
         assert critical_weight_variance(phi) * mean_square_slope(phi, 0.7) == pytest.approx(1.0, rel=1e-13)
         assert critical_weight_variance(phi) * mean_square(phi, 0.7) == pytest.approx(0.7, rel=1e-13)
     assert critical_weight_variance(activation("tanh")) is None
+
+
+@pytest.mark.parametrize(("kind", "batch", "rate"), [("relu", 8, 1.8025), ("relu", 32, 1.5252), ("tanh", 32, 1.210), ("gelu", 128, 1.328),
+                                                     ("identity", 16, 14 / 13)])
+def test_batch_norm_rate_at_finite_batches(kind, batch, rate):
+    value, error = batch_norm_rate_at(activation(kind), batch, np.random.default_rng(0))
+    assert value == pytest.approx(rate, abs=max(error, 1e-9) + 2e-3)
+    assert error < 0.02 * value
