@@ -129,7 +129,8 @@ class Place:
         """What all comparisons say together, and the one to show.
 
         A disagreement at x stands if it repeats at two points nearby, and is confined to x (``exceptional``) if it is larger than
-        the resolution and two points nearby agree: x then lies where the function has one formula and its surroundings another.
+        the resolution, two points nearby agree and no direction at x shows a kink: x then lies where the function has one formula
+        and its surroundings another. (Along one direction the kinks of several entries may cancel.)
         """
         worst = self.worst(resolution)
         outcome = worst.outcome(resolution)
@@ -140,7 +141,8 @@ class Place:
         if len(against) >= 2:
             return ("disagrees", worst) if outcome == "disagrees" else ("disagrees-nearby", max(against, key=_clearness))
         if len(for_it) >= 2:
-            confined = outcome == "disagrees" and worst.deviation > resolution
+            kinked = any(comparison.outcome(resolution) == "kinked" for comparison in self.at)
+            confined = outcome == "disagrees" and worst.deviation > resolution and not kinked
             return ("exceptional", worst) if confined else ("agrees-nearby", max(for_it, key=lambda c: c.error))
         return "open", worst
 

@@ -113,5 +113,5 @@ def _spread(first: Arrays, second: Arrays) -> float:
         if not np.array_equal(one[~known], other[~known], equal_nan=True):
             return math.inf
         greatest = max(greatest, float(np.max(np.abs(one[known].astype(np.float64) - other[known]), initial=0.0)))
-        largest = max(largest, float(np.max(np.abs(one[known]), initial=0.0)))
+        largest = max(largest, *(float(np.max(np.abs(array[known]), initial=0.0)) for array in (one, other)))
     return greatest / largest if greatest > 0 else 0.0

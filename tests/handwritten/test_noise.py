@@ -73,3 +73,10 @@ def test_chance_that_cannot_be_replayed_is_a_violated_requirement():
     found = of(report, "handwritten-repeatability")[0]
     assert (found.verdict, found.level) == (Verdict.VIOLATED, Level.REQUIREMENT)
     assert not violations(report)
+
+
+def test_a_value_that_is_zero_first_and_then_not_differs_from_itself():
+    held = np.random.default_rng(next(seed for seed in range(9) if np.random.default_rng(seed).integers(2, size=2).tolist() == [0, 1]))
+    found = of(check_gradient(lambda x: x.sum() * held.integers(2), np.zeros_like, X), "handwritten-repeatability")[0]
+    assert (found.verdict, found.level) == (Verdict.VIOLATED, Level.INDICATOR)
+    assert found.evidence.value == 1.0

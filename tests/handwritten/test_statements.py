@@ -134,3 +134,9 @@ UNCLEAR = comparison(radius=0.1, numeric_error=1.0)
 def test_what_all_comparisons_say_together(at, nearby, status):
     place = Place(module=None, parameter="x", shape=(1,), at=(comparison(), comparison(**at)), nearby=nearby)
     assert place.settled(1e-4)[0] == status
+
+
+def test_a_kink_along_another_direction_explains_a_disagreement_at_x():
+    at = (comparison(analytic=2.0), comparison(analytic=1.5, jump=1.0))
+    place = Place(module=None, parameter="x", shape=(3,), at=at, nearby=(RIGHT, RIGHT, RIGHT))
+    assert place.settled(1e-4)[0] == "agrees-nearby"
