@@ -4,6 +4,7 @@
 """
 
 import argparse
+import re
 import sys
 import time
 import warnings
@@ -26,6 +27,7 @@ from .corpus.verify import made
 Kind = Literal["bug", "twin", "control"]
 ROWS = ("at the given input", "at its trigger", "configuration", "input", "second order", "precision")
 FAMILIES = ("correctness",)
+_PATHS = re.compile(r"(/[^/\s:]+)+/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +53,23 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What one run said: whether it accused the gradient, of which places, or failed; CPU seconds."""
+    """What one run said of one model.
+
+    Attributes:
+        entry: the model.
+        seed: of the run.
+        accused: whether it called the gradient wrong.
+        places: where, one for each finding.
+        accusers: the property of each finding.
+        error: what could not be run, or ``""``.
+        seconds: CPU time.
+    """
 
     entry: Entry
     seed: int
     accused: bool
     places: tuple[Where, ...] = ()
+    accusers: tuple[str, ...] = ()
     error: str = ""
     seconds: float = 0.0
 
@@ -67,8 +80,8 @@ class Outcome:
 
     @property
     def placed(self) -> bool:
-        """The true module, and no other, is the place."""
-        return bool(self.places) and all(self._at(place) for place in self.places)
+        """The true module is named, and no other but those that contain it."""
+        return self.named and all(self._around(place) for place in self.places)
 
     @property
     def function(self) -> bool:
@@ -79,6 +92,10 @@ class Outcome:
     def _at(self, place: Where) -> bool:
         case = self.entry.case
         return case is not None and place.module == case.module
+
+    def _around(self, place: Where) -> bool:
+        case = self.entry.case
+        return case is not None and f"{case.module}.".startswith(f"{place.module}." if place.module else "")
 
 
 Judge = Callable[[Entry, int], Outcome]
@@ -99,15 +116,15 @@ def entries(cases: Iterable[Case] = CASES) -> list[Entry]:
 
 
 def judged(entry: Entry, seed: int, *, budget: str = "standard") -> Outcome:
-    """This tool's answer: the violated findings of the correctness family."""
+    """This tool's answer: the violated requirements of the correctness family."""
     began = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         report = api.audit(subject_of(entry.build, name=entry.id), select=FAMILIES, isolation="none", budget=budget, seed=seed)
-    accusing = [f for f in report.findings if f.verdict is Verdict.VIOLATED]
-    errors = [f.reason for f in report.findings if f.verdict is Verdict.ERROR]
-    return Outcome(entry=entry, seed=seed, accused=bool(accusing), places=tuple(f.where for f in accusing), error="; ".join(errors),
-                   seconds=time.process_time() - began)
+    accusing = [f for f in report.failures() if f.verdict is Verdict.VIOLATED]
+    errors = [f"{f.property}: {f.reason.splitlines()[0]}" for f in report.findings if f.verdict is Verdict.ERROR]
+    return Outcome(entry=entry, seed=seed, accused=bool(accusing), places=tuple(f.where for f in accusing),
+                   accusers=tuple(f.property for f in accusing), error="; ".join(errors), seconds=time.process_time() - began)
 
 
 def peer(entry: Entry, seed: int, *, fast: bool) -> Outcome:
@@ -188,17 +205,19 @@ def table(columns: dict[str, dict[str, str]]) -> str:
 
 
 def misses(outcomes: Iterable[Outcome]) -> list[str]:
-    """What went wrong, one line each: right models accused, bugs missed, places missed."""
+    """What went wrong, one line each: right models accused, bugs missed, places missed, failures."""
     lines = []
     for o in outcomes:
+        who = f"{o.entry.id}, seed {o.seed}"
+        places = "; ".join(dict.fromkeys(f"{where} by {name}" for where, name in zip(o.places, o.accusers, strict=True)))
         if o.entry.kind != "bug" and o.accused:
-            lines.append(f"accused: {o.entry.id}, seed {o.seed}, at {'; '.join(map(str, o.places))}")
+            lines.append(f"accused: {who}, at {places}")
         elif o.entry.kind == "bug" and not o.accused:
-            lines.append(f"missed: {o.entry.id}, seed {o.seed}{', ' + o.error if o.error else ''}")
+            lines.append(f"missed: {who}")
         elif o.entry.kind == "bug" and not o.placed:
-            lines.append(f"misplaced: {o.entry.id}, seed {o.seed}, at {'; '.join(map(str, o.places))}")
-        elif o.error:
-            lines.append(f"failed: {o.entry.id}, seed {o.seed}: {o.error[:120]}")
+            lines.append(f"misplaced: {who}, at {places}")
+        if o.error:
+            lines.append(f"failed: {who}: {_PATHS.sub('', o.error)[:160]}")
     return lines
 
 

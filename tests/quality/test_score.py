@@ -15,7 +15,7 @@ WRONG, RIGHT = BY_ID["dense/weight-one-percent"], BY_ID["dense/weight-one-percen
 
 
 def outcome(entry=WRONG, accused=True, *places, seed=0, error=""):
-    return score.Outcome(entry=entry, seed=seed, accused=accused, places=places, error=error)
+    return score.Outcome(entry=entry, seed=seed, accused=accused, places=places, accusers=("agreement",) * len(places), error=error)
 
 
 def test_entries_hold_every_case_with_its_twin_and_every_control():
@@ -30,8 +30,10 @@ def test_the_place_must_be_the_module_itself():
     here, above = Where(module="blocks.1.contract"), Where(module="blocks.1")
     assert outcome(WRONG, True, here).placed
     assert not outcome(WRONG, True, above).named
-    assert outcome(WRONG, True, here, above).named
-    assert not outcome(WRONG, True, here, above).placed
+    assert outcome(WRONG, True, here, above).placed
+    assert outcome(WRONG, True, here, Where(module="")).placed
+    assert not outcome(WRONG, True, here, Where(module="blocks.1.expand")).placed
+    assert not outcome(WRONG, True, here, Where(module="blocks.1.con")).placed
     assert not outcome(WRONG, True).placed
     assert outcome(WRONG, True, Where(module="x", function="WeightOnePercent")).function
 

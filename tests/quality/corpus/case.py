@@ -21,7 +21,7 @@ class Case:
         trigger: the class of circumstances under which the gradient is wrong, in the words of ``TRIGGERS``.
         bug: makes the facts of a target (``model``, ``inputs``, and where needed ``targets``, ``loss``); the caller seeds.
         twin: the same with the right gradient; from equal seeds both have equal forward passes, bit for bit.
-        module: dotted path of the module whose backward code is wrong (``""``: the model itself; ``"loss"``: the loss).
+        module: dotted path of the module whose backward code is wrong (``""``: the model itself, or a loss that is a plain function).
         function: class of the wrong ``autograd.Function``, or name of the custom operation, where there is one.
         parameter: name within ``module`` of the only parameter whose gradient is wrong, where there is just one.
         needs: what must change before a difference shows: nothing (``None``), the configuration, the values of the

@@ -121,6 +121,6 @@ def _case(name: str, bug: Any, twin: Any, module: str, **rest: Any) -> Case:
 CASES = (
     _case("padding-counted", partial(tagger, PaddingCounted), partial(tagger, MaskedMean), "", function="PaddingCounted",
           trigger="domain", needs="input", witness=padded),
-    _case("dice-constant-area", partial(segmenter, overlap_constant_area), partial(segmenter, overlap), "loss"),
-    _case("huber-unit-slope", partial(regressor, HuberUnitSlope), partial(regressor, Huber), "loss", function="HuberUnitSlope"),
+    _case("dice-constant-area", partial(segmenter, overlap_constant_area), partial(segmenter, overlap), ""),
+    _case("huber-unit-slope", partial(regressor, HuberUnitSlope), partial(regressor, Huber), "", function="HuberUnitSlope"),
 )
