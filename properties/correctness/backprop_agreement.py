@@ -74,6 +74,8 @@ def _unexplained(place: Place, explained: bool) -> bool:
 
 def _judged(place: Place) -> Evidence:
     value, error = _relative(place.analytic - place.numeric, place.error, place.scale or abs(place.numeric))
+    if place.status != "disagrees" and abs(value) > error:
+        error = math.inf
     worst = place.worst if place.blamed else None
     owned = worst is not None and worst.role == "parameter"
     where = Where(module=place.module, parameter=worst.name if worst is not None and owned else None,

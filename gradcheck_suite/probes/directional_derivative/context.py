@@ -80,7 +80,7 @@ def culprits(experiment: Experiment, inside: Sequence[Call], around: Surrounding
 def _observed(experiment: Experiment, calls: list[Call], draws: Draws) -> tuple[list[InPlace], dict[int, torch.Tensor | None]]:
     watch = _Watch(calls)
     with ExitStack() as stack, torch.enable_grad():
-        stack.enter_context(intercepted(watch.handle))
+        stack.enter_context(intercepted(watch.modules, watch.handle))
         outputs = [output for output in experiment.run() if output.requires_grad]
         watch.recording = False
         us = [masked(draws.like(output), output).clone() for output in outputs]
@@ -99,15 +99,14 @@ class _Watch:
     def __init__(self, calls: list[Call]) -> None:
         self.seen: list[InPlace] = []
         self.recording = True
-        self._calls, self._leaves = calls, {id(call.module) for call in calls if not call.inner}
+        self._calls = calls
+        self.modules = list({id(call.module): call.module for call in calls if not call.inner}.values())
 
     def handle(self, proceed: Proceed, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if id(module) not in self._leaves:
-            return proceed(module, *args, **kwargs)
         given = Tree((*args, *kwargs.values()))
         inputs = [leaf.view_as(leaf) for leaf in given.leaves]
         items = given.build(inputs)
-        output = Tree(proceed(module, *items[: len(args)], **dict(zip(kwargs, items[len(args) :], strict=True))))
+        output = Tree(proceed(*items[: len(args)], **dict(zip(kwargs, items[len(args) :], strict=True))))
         outputs = [leaf.view_as(leaf) for leaf in output.leaves]
         if self.recording and len(self.seen) < len(self._calls) and self._calls[len(self.seen)].module is module:
             item = InPlace(self._calls[len(self.seen)], inputs, outputs)

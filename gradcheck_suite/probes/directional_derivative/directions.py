@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import torch
@@ -12,6 +12,7 @@ from gradcheck_suite.probes.directional_derivative.experiment import Experiment,
 
 _LARGE: Final = 1e6
 _MASKING: Final = 1e8
+_SCRATCHED: Final = 1 << 16
 
 
 @dataclass(slots=True)
@@ -29,6 +30,7 @@ class Direction:
     analytic: float
     scale: float
     zeros: bool
+    scratch: dict[int, torch.Tensor] = field(default_factory=dict)
 
 
 def direction(
@@ -100,9 +102,21 @@ def _filled(steps: list[float], sizes: list[float]) -> list[float]:
 def shifted(experiment: Experiment, along: Direction, length: float, base: Sequence[torch.Tensor]) -> None:
     """Put the tensors at ``base + length·direction``, with the strides they had."""
     for position, vector, step, value in zip(along.positions, along.vectors, along.steps, base, strict=True):
-        dense = value.is_contiguous()
-        moved = torch.add(value, vector, alpha=length * step) if dense else value.clone().add_(vector, alpha=length * step)
+        if not value.is_contiguous():
+            moved = value.clone().add_(vector, alpha=length * step)
+        elif value.numel() < _SCRATCHED:
+            moved = torch.add(value, vector, alpha=length * step)
+        else:
+            moved = torch.add(value, vector, alpha=length * step, out=_scratch(along, position, value))
         experiment.tensors[position].data = moved
+
+
+def _scratch(along: Direction, position: int, value: torch.Tensor) -> torch.Tensor:
+    """Memory for a large tensor's moved values, used again: fresh memory costs more than the arithmetic."""
+    found = along.scratch.get(position)
+    if found is None:
+        found = along.scratch[position] = torch.empty_like(value)
+    return found
 
 
 def values_at(experiment: Experiment, along: Direction, length: float, graph: bool = False) -> list[torch.Tensor]:
@@ -110,10 +124,14 @@ def values_at(experiment: Experiment, along: Direction, length: float, graph: bo
     base = [experiment.tensors[position].data for position in along.positions]
     shifted(experiment, along, length, base)
     try:
-        return experiment.outputs(graph)
+        outputs = experiment.outputs(graph)
     finally:
         for position, value in zip(along.positions, base, strict=True):
             experiment.tensors[position].data = value
+    if along.scratch:
+        lent = {buffer.untyped_storage().data_ptr() for buffer in along.scratch.values()}
+        outputs = [output.clone() if output.untyped_storage().data_ptr() in lent else output for output in outputs]
+    return outputs
 
 
 def central(experiment: Experiment, linear: Linearization, along: Direction, length: float) -> float:

@@ -5,9 +5,8 @@ from typing import Final
 
 import torch
 
-_FIRST: Final = 1 << 16
+_PERIODS: Final = (4093, 65521)  # primes: no shape of a tensor has them as a stride, so no two rows get the same draw
 _LARGEST: Final = 1 << 22
-_SLACK: Final = 4099
 _ALIGNED: Final = 16
 
 
@@ -16,7 +15,8 @@ class Draws:
 
     No entry is near zero, so a single wrong entry of a gradient is never multiplied by nearly nothing, and none is 1, so a
     backward pass that ignores its incoming gradient is seen. Tensors are views of a shared pool at random offsets: they
-    must not be written to; ``spoiled`` says that somebody did, and the pool is made again.
+    must not be written to; ``spoiled`` says that somebody did, and the pool is made again. The pool repeats itself with a
+    prime period; making one is dear, copying is not.
     """
 
     def __init__(self, seed: int) -> None:
@@ -36,22 +36,22 @@ class Draws:
         self._pools.clear()
 
     def _take(self, count: int, dtype: torch.dtype) -> torch.Tensor:
-        pool = self._pool(count, dtype)
+        pool = self._pools.get(dtype)
+        if pool is None or pool.numel() < count + _PERIODS[0]:
+            pool = self._grown(count, dtype)
         room = pool.numel() - count
         if room < 0:
-            offset = self._random.randrange(pool.numel())
-            tiled = pool.roll(-offset).repeat(-(-count // pool.numel()))
-            return tiled[:count]
+            offset = self._random.randrange(_PERIODS[1])
+            return pool.roll(-offset).repeat(-(-count // pool.numel()))[:count]
         offset = self._random.randrange(room // _ALIGNED) * _ALIGNED if room >= _ALIGNED else 0  # a view as complex needs even offsets
         return pool[offset : offset + count]
 
-    def _pool(self, count: int, dtype: torch.dtype) -> torch.Tensor:
-        pool = self._pools.get(dtype)
-        wanted = min(count + _SLACK, _LARGEST - 1)
-        if pool is None or pool.numel() < wanted:
-            generator = torch.Generator().manual_seed(self._seed % (1 << 63))
-            size = max(wanted, _FIRST)
-            values = torch.rand(size, generator=generator, dtype=torch.float64) * 2 - 1
-            pool = (torch.copysign(values.abs() + 0.5, values)).to(dtype)
-            self._pools[dtype] = pool
+    def _grown(self, count: int, dtype: torch.dtype) -> torch.Tensor:
+        period = _PERIODS[0] if count < 4 * _PERIODS[0] else _PERIODS[1]
+        generator = torch.Generator().manual_seed(self._seed % (1 << 63))
+        values = torch.empty(period, dtype=torch.float64).uniform_(-1.0, 1.0, generator=generator)
+        values.add_(values.sign().mul_(0.5))
+        wanted = min(count + period, max(_LARGEST, period))
+        pool = values.to(dtype).repeat(-(-wanted // period))
+        self._pools[dtype] = pool
         return pool

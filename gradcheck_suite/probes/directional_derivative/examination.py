@@ -62,13 +62,11 @@ def examine(experiment: Experiment, draws: Draws, look: Look, own_code: bool = F
     if found.status == NOISE:
         found = _rescaled(experiment, draws, look, found)
     found.cut = cut_outputs(experiment, linear, found.along)
-    if found.status == AGREES and (own_code or linear.survey.handwritten):
-        found = _harder(experiment, draws, look, found)
     if found.status == DISAGREES:
-        return _confirmed(experiment, draws, look, found)
-    if found.status == KINK:
-        return _nearby(experiment, draws, look, found)
-    return found
+        found = _confirmed(experiment, draws, look, found)
+    if found.status == AGREES and look.harder and (own_code or found.linear.survey.handwritten):
+        return _harder(experiment, draws, look, found)
+    return _nearby(experiment, draws, look, found) if found.status == KINK else found
 
 
 def _empty(linear: Linearization, experiment: Experiment) -> bool:
@@ -82,13 +80,13 @@ def _harder(experiment: Experiment, draws: Draws, look: Look, found: Examination
         for positions in [None, *([index] for index in range(len(experiment.tensors)) if len(experiment.tensors) > 1)]:
             linear = linearize(experiment, draws) if positions is None else found.linear
             other = _compared(experiment, linear, draws, look, positions)
-            if other.status == DISAGREES:
+            if other.status == DISAGREES and (other := _confirmed(experiment, draws, look, other)).status == DISAGREES:
                 return other
     if not found.along.zeros:
         return found
     experiment.displace(draws, *_UNCOVERED)
     other = _compared(experiment, linearize(experiment, draws), draws, look)
-    if other.status == DISAGREES:
+    if other.status == DISAGREES and (other := _confirmed(experiment, draws, look, other)).status == DISAGREES:
         other.displaced = "tensors of zeros replaced: at the given point the zeros hide it"
         return other
     experiment.replace()

@@ -134,8 +134,10 @@ def linearize(
 
 def masked(cotangent: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
     """The cotangent with zeros where the output is not finite (a mask of minus infinity has no difference)."""
-    finite = torch.isfinite(output.detach())
-    return cotangent if bool(finite.all()) else torch.where(finite, cotangent, torch.zeros_like(cotangent))
+    value = output.detach()
+    if math.isfinite(float(torch.linalg.vector_norm(value))):
+        return cotangent
+    return torch.where(torch.isfinite(value), cotangent, torch.zeros_like(cotangent))
 
 
 def pulled_back(

@@ -42,7 +42,7 @@ def survey(outputs: Sequence[torch.Tensor]) -> Survey:
         seen.add(node)
         if isinstance(node, BackwardCFunction):
             _note_function(found, type(node)._forward_cls)  # type: ignore[attr-defined]
-        elif hasattr(node, "variable"):
+        elif type(node).__name__ == "AccumulateGrad":
             found.leaves.append(node.variable)
             found.hooked = found.hooked or bool(node.variable._backward_hooks)
         waiting.extend(following for following, _ in node.next_functions if following is not None)

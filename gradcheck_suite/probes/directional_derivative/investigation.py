@@ -23,7 +23,7 @@ from gradcheck_suite.probes.directional_derivative.places import of_loss, place_
 from gradcheck_suite.probes.directional_derivative.power import held, iterating
 from gradcheck_suite.probes.directional_derivative.record import Call, Recorder
 from gradcheck_suite.probes.directional_derivative.trees import exact_paths
-from gradcheck_suite.probes.directional_derivative.units import GlueCall, ModuleCall, Surroundings, hooked, is_stock
+from gradcheck_suite.probes.directional_derivative.units import GlueCall, ModuleCall, Surroundings, hooked
 from gradcheck_suite.probes.directional_derivative.whole import Whole
 from gradcheck_suite.probes.execution import failures
 from gradcheck_suite.subject import Setup
@@ -78,13 +78,15 @@ class Investigation:
             if not all(call.carried):
                 with suppress(*FAILURES):
                     place = self._examined(call, role, detached, data=False)
-        return of_loss(replace(place, relevant=place.relevant and call.differentiable), call.module)
+        if place.relevant and not call.differentiable:
+            place = replace(place, relevant=False)
+        return of_loss(place, call.module)
 
     def _examined(self, call: Call, role: str, detached: bool, data: bool = True) -> Place:
         unit = GlueCall(call, self.around, data) if role == "glue" else ModuleCall(call, self.around, data)
         unit.detached = "always" if detached else "never"
         try:
-            found = examine(unit, self.draws, ALONE, own_code=not is_stock(call.module))
+            found = examine(unit, self.draws, ALONE, own_code=not self.around.facts(call.module).stock)
             return place_of(unit, found, (call.module, call.path, role), self.draws, ALONE)
         finally:
             unit.close()

@@ -12,6 +12,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
+from gradcheck_suite.probes.directional_derivative.interception import ENTRANCE
 from gradcheck_suite.probes.directional_derivative.record import Call
 from gradcheck_suite.probes.directional_derivative.units import hooked
 
@@ -19,7 +20,7 @@ _TABLES: Final = frozenset((
     "_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks",
     "_non_persistent_buffers_set", "_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks",
     "_load_state_dict_post_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs",
-    "_is_full_backward_hook",
+    "_is_full_backward_hook", ENTRANCE,
 ))
 _PLAIN: Final = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size, type, types.FunctionType,
                  types.BuiltinFunctionType)

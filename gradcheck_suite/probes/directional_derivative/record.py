@@ -10,6 +10,8 @@ from gradcheck_suite.probes.directional_derivative.generators import Generators,
 from gradcheck_suite.probes.directional_derivative.interception import Proceed, intercepted
 from gradcheck_suite.probes.directional_derivative.trees import Tree
 
+Paths = dict[int, tuple[nn.Module, str]]
+
 
 class Call:
     """One call of one module.
@@ -48,23 +50,24 @@ class Call:
 
 
 class Recorder:
-    """Handler that records calls of the modules it has paths for.
+    """Handler that records calls of the modules it is given with their paths.
 
     ``apart`` copies every tensor it keeps: needed where the model changes tensors in place after it has passed them on.
     ``generators`` are those whose state is kept at the start of every call. ``failed`` is the path of the innermost call
     out of which the last exception came.
     """
 
-    def __init__(self, paths: Mapping[int, str], apart: bool = False, generators: Generators | None = None) -> None:
+    def __init__(self, paths: Paths, apart: bool = False, generators: Generators | None = None) -> None:
         self.calls: list[Call] = []
-        self._paths, self._apart, self._generators = paths, apart, generators
+        self._modules, self._paths = [module for module, _ in paths.values()], {key: path for key, (_, path) in paths.items()}
+        self._apart, self._generators = apart, generators
         self._stack: list[Call] = []
         self._raised: Exception | None = None
         self.failed: str | None = None
 
     def run(self, function: Callable[[], Any]) -> Any:
         """Call ``function`` and record the module calls in it."""
-        with intercepted(self._handle):
+        with intercepted(self._modules, self._handle):
             return function()
 
     def rewritten(self) -> bool:
@@ -72,9 +75,7 @@ class Recorder:
         return any(tensor._version != version for call in self.calls for tensor, version in call.versions)
 
     def _handle(self, proceed: Proceed, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        path = self._paths.get(id(module))
-        if path is None:
-            return proceed(module, *args, **kwargs)
+        path = self._paths[id(module)]
         call = Call(module, path, args, kwargs)
         if self._generators is not None:
             call.state = self._generators.read()
@@ -84,7 +85,7 @@ class Recorder:
         self.calls.append(call)
         self._stack.append(call)
         try:
-            output = proceed(module, *args, **kwargs)
+            output = proceed(*args, **kwargs)
         except Exception as error:
             if self._raised is not error:
                 self._raised, self.failed = error, path
@@ -104,6 +105,6 @@ class Recorder:
         return kept
 
 
-def module_paths(root: nn.Module, prefix: str = "") -> dict[int, str]:
-    """Path of every registered module, by identity; a module registered twice keeps its first path."""
-    return {id(module): prefix + path if path else prefix.rstrip(".") for path, module in root.named_modules()}
+def module_paths(root: nn.Module, prefix: str = "") -> Paths:
+    """Every registered module and its path, by identity; a module registered twice keeps its first path."""
+    return {id(module): (module, prefix + path if path else prefix.rstrip(".")) for path, module in root.named_modules()}

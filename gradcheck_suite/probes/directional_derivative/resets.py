@@ -11,6 +11,8 @@ from typing import Any, Final
 import torch
 from torch import nn
 
+from gradcheck_suite.probes.directional_derivative.interception import ENTRANCE
+
 _CONTAINERS: Final = (dict, OrderedDict, list, set, deque)
 _ABSENT: Final = object()
 
@@ -22,7 +24,7 @@ class _Held:
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
-        self.attributes: dict[str, Any] = dict(vars(module))
+        self.attributes: dict[str, Any] = {name: value for name, value in vars(module).items() if name != ENTRANCE}
         self.contents = {name: value.copy() for name, value in self.attributes.items() if type(value) in _CONTAINERS}
         tensors = [*module.buffers(recurse=False), *(v for v in self.attributes.values() if isinstance(v, torch.Tensor))]
         self.values = [(tensor, tensor._version, tensor.detach().clone()) for tensor in tensors if tensor.layout == torch.strided]
@@ -30,7 +32,9 @@ class _Held:
     def moved(self) -> bool:
         """Whether a run left something of it changed."""
         now = vars(self.module)
-        if len(now) != len(self.attributes) or any(now.get(name, _ABSENT) is not value for name, value in self.attributes.items()):
+        if len(now) - (ENTRANCE in now) != len(self.attributes):
+            return True
+        if any(now.get(name, _ABSENT) is not value for name, value in self.attributes.items()):
             return True
         if any(not _same_items(self.attributes[name], content) for name, content in self.contents.items()):
             return True
@@ -39,7 +43,7 @@ class _Held:
     def restore(self) -> None:
         """Put everything back, values without touching version counters."""
         now = vars(self.module)
-        for name in [name for name in now if name not in self.attributes]:
+        for name in [name for name in now if name not in self.attributes and name != ENTRANCE]:
             del now[name]
         now.update(self.attributes)
         for name, content in self.contents.items():

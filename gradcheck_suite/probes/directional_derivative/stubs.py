@@ -19,11 +19,10 @@ class Stub:
     """Stand-in for one recorded call. ``free`` is a scalar leaf at 1 where the call has no inputs that carry numbers."""
 
     def __init__(self, call: Call, output: Tree, draws: Draws) -> None:
-        self._output, self._given = output, call.given
+        self._output, self._given, self._draws = output, call.given, draws
         self._inputs = call.arguments.leaves
         self._functionals = [_functional(value, draws) for value in self._inputs]
-        self._base = list(output.leaves)
-        self._draws = draws
+        self._base = output.leaves
         self._weights = self._made_weights()
         self.free: torch.Tensor | None = None
         if not self._inputs and any(self._given):
@@ -36,8 +35,9 @@ class Stub:
 
     def replace(self) -> None:
         """Back to the recorded outputs."""
-        self._base = list(self._output.leaves)
-        self._weights = self._made_weights()
+        if self._base is not self._output.leaves:
+            self._base = self._output.leaves
+            self._weights = self._made_weights()
 
     def distance(self, leaves: list[torch.Tensor]) -> float:
         """How far inputs are from the recorded ones, infinite where they do not fit."""
@@ -50,35 +50,37 @@ class Stub:
         if len(leaves) != len(self._inputs):
             raise ValueError("an inner module was called with other arguments than before")
         moved: torch.Tensor | None = None if self.free is None else self.free - 1
-        for value, base, functional in zip(leaves, self._inputs, self._functionals, strict=True):
-            part = inner(value - base, functional)
+        for value, base, (functional, factor) in zip(leaves, self._inputs, self._functionals, strict=True):
+            part = inner(value - base, functional) * factor
             moved = part if moved is None else moved + part
         made = []
         for base, weight, given in zip(self._base, self._weights, self._given, strict=True):
             if moved is None or not given:
                 made.append(base.clone())
             else:
-                made.append(base + weight * moved.to(base.real.dtype if base.is_complex() else base.dtype))
+                made.append(torch.addcmul(base, weight, moved.to(base.dtype)))
         return self._output.build(made)
 
     def _made_weights(self) -> list[torch.Tensor]:
         return [_weight(value, self._draws) if given else value for value, given in zip(self._base, self._given, strict=True)]
 
 
-def _functional(value: torch.Tensor, draws: Draws) -> torch.Tensor:
-    """Weights of <r, x - x0>: of order 1 for a change of the input by its own size."""
-    size = _size(value)
-    return draws.like(value) * (1.0 / (size * math.sqrt(max(1, value.numel()))))
+def _functional(value: torch.Tensor, draws: Draws) -> tuple[torch.Tensor, float]:
+    """Weights of <r, x - x0> and their common factor: of order 1 for a change of the input by its own size."""
+    return draws.like(value), 1.0 / ((_size(value) or 1.0) * math.sqrt(max(1, value.numel())))
 
 
 def _weight(value: torch.Tensor, draws: Draws) -> torch.Tensor:
     """Direction of the output: in proportion to each entry where none is negative (zeros stay), else to the tensor's size."""
-    vector = draws.like(value)
-    if not value.is_complex() and value.numel() and bool((value >= 0).all()):
-        return vector * torch.where(torch.isfinite(value), value, torch.zeros_like(value))
-    return torch.where(torch.isfinite(value), vector * _size(value), torch.zeros_like(vector))
+    vector, size = draws.like(value), _size(value)
+    if size == 0.0 or not value.numel():
+        return vector * torch.where(torch.isfinite(value), value, torch.zeros_like(value)) if value.numel() else vector
+    if not value.is_complex() and float(value.min()) >= 0:
+        return vector * value
+    return vector * size
 
 
 def _size(value: torch.Tensor) -> float:
+    """Root mean square; 0 where it is not a usable number."""
     size = float(torch.linalg.vector_norm(value)) / math.sqrt(max(1, value.numel()))
-    return size if 0 < size < 1e150 else 1.0
+    return size if size < 1e150 else 0.0

@@ -32,8 +32,14 @@ class Tree:
     __slots__ = ("_node", "leaves")
 
     def __init__(self, value: Any) -> None:
-        self.leaves: list[torch.Tensor] = []
-        self._node = _Planting(self.leaves).node(value, 0)
+        self._node: _Part
+        if isinstance(value, torch.Tensor) and inexact(value):
+            self.leaves, self._node = [value], _ONLY
+        elif type(value) is tuple and len(value) == 1 and inexact(value[0]):
+            self.leaves, self._node = [value[0]], _ALONE
+        else:
+            self.leaves = []
+            self._node = _Planting(self.leaves).node(value, 0)
 
     def build(self, leaves: Sequence[Any]) -> Any:
         """The nested value with other leaves."""
@@ -65,6 +71,8 @@ class _Node:
 
 
 _Part = _Leaf | _Kept | _Node
+_ONLY: Final = _Leaf(0)
+_ALONE: Final = _Node(tuple, ["[0]"], [_ONLY])
 
 
 class _Planting:

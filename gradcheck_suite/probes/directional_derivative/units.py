@@ -1,9 +1,9 @@
 """Units: one recorded module call as an experiment, alone; with its inner calls, or with stubs in their place."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,12 +21,31 @@ from gradcheck_suite.probes.directional_derivative.trees import argument_names, 
 
 
 @dataclass(slots=True)
+class ModuleFacts:
+    """What is asked of a module again and again: its trainable parameters, the tables of embeddings in it, whether it is stock."""
+
+    trainable: Sequence[tuple[str, torch.Tensor]]
+    embeddings: Sequence[nn.Module]
+    stock: bool
+
+
+@dataclass(slots=True)
 class Surroundings:
     """What every replay of a recorded call needs: random draws, the state to return to, the generators that move."""
 
     draws: Draws
     resets: Resets
     generators: Generators
+    known: dict[int, ModuleFacts] = field(default_factory=dict)
+
+    def facts(self, module: nn.Module) -> ModuleFacts:
+        """The facts of a module, worked out once."""
+        found = self.known.get(id(module))
+        if found is None:
+            trainable = [(name, p) for name, p in module.named_parameters() if p.requires_grad and p.layout == torch.strided]
+            embeddings = [inner for inner in module.modules() if isinstance(inner, nn.Embedding | nn.EmbeddingBag)]
+            found = self.known[id(module)] = ModuleFacts(trainable, embeddings, is_stock(module))
+        return found
 
 
 class ModuleCall(Experiment):
@@ -38,7 +57,7 @@ class ModuleCall(Experiment):
     def __init__(self, call: Call, around: Surroundings, data: bool = True) -> None:
         super().__init__()
         self.call, self.around = call, around
-        self._copies = not is_stock(call.module)
+        self._copies = not around.facts(call.module).stock
         self._moving = [carried or data for carried in call.carried]
         self.inputs = [leaf.detach().requires_grad_(moves) for leaf, moves in zip(call.arguments.leaves, self._moving, strict=True)]
         self.tensors = [leaf for leaf in self.inputs if leaf.requires_grad]
@@ -78,11 +97,11 @@ class ModuleCall(Experiment):
         return self.call.module(*args, **kwargs)
 
     def _trainable(self) -> list[tuple[str, torch.Tensor]]:
-        return [(name, p) for name, p in self.call.module.named_parameters() if p.requires_grad and p.layout == torch.strided]
+        return list(self.around.facts(self.call.module).trainable)
 
     def _spare_padding(self) -> None:
         """PyTorch gives the padding row of an embedding no gradient, on purpose."""
-        for module in self.call.module.modules():
+        for module in self.around.facts(self.call.module).embeddings:
             spare_padding(module, self.tensors, self.untouched)
 
 
@@ -103,7 +122,8 @@ class GlueCall(ModuleCall):
                     self.roles.append(STUB)
                     self._parameters.append((f"output of {inner.path or type(inner.module).__name__}", stub.free))
         self._open = ExitStack()
-        self._open.enter_context(intercepted(self._answer))
+        modules = {id(inner.module): inner.module for inner in call.inner if id(inner.module) in self._stubs}
+        self._open.enter_context(intercepted(modules.values(), self._answer))
 
     def run(self) -> list[torch.Tensor]:
         """The outputs of the call with stubs inside; they stay in place for a backward pass that calls them again."""
@@ -139,9 +159,7 @@ class GlueCall(ModuleCall):
         self._open.close()
 
     def _answer(self, proceed: Proceed, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        stubs = self._stubs.get(id(module))
-        if stubs is None:
-            return proceed(module, *args, **kwargs)
+        stubs = self._stubs[id(module)]
         turn = self._turns.get(id(module), 0)
         self._turns[id(module)] = turn + 1
         leaves = inexact_leaves((*args, *kwargs.values()))
@@ -153,7 +171,7 @@ class GlueCall(ModuleCall):
         return (stub for stubs in self._stubs.values() for stub in stubs)
 
     def _trainable(self) -> list[tuple[str, torch.Tensor]]:
-        inside = {id(p) for inner in self.call.inner for p in inner.module.parameters()}
+        inside = {id(p) for inner in self.call.inner for _, p in self.around.facts(inner.module).trainable}
         return [(name, p) for name, p in super()._trainable() if id(p) not in inside]
 
 

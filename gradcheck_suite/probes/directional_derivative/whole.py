@@ -7,7 +7,7 @@ from torch import nn
 
 from gradcheck_suite.probes.directional_derivative.experiment import INPUT, PARAMETER, Experiment
 from gradcheck_suite.probes.directional_derivative.generators import Generators, State
-from gradcheck_suite.probes.directional_derivative.record import module_paths
+from gradcheck_suite.probes.directional_derivative.record import Paths, module_paths
 from gradcheck_suite.probes.directional_derivative.resets import Resets
 from gradcheck_suite.probes.directional_derivative.trees import Tree, argument_names, inexact_leaves
 from gradcheck_suite.probes.directional_derivative.units import spare_padding
@@ -80,8 +80,8 @@ class Whole(Experiment):
         self.stage = "loss"
         return inexact_leaves(self.loss(output, self.targets))
 
-    def paths(self) -> dict[int, str]:
-        """Path of every module, by identity; modules of a loss are under ``loss``, a plain loss function is ``""``."""
+    def paths(self) -> Paths:
+        """Every module and its path, by identity; modules of a loss are under ``loss``, a plain loss function is ``""``."""
         found = {} if self.loss is None else module_paths(self.loss, "" if isinstance(self.loss, Objective) else "loss.")
         return {**found, **module_paths(self.model)}
 
