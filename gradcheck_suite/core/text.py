@@ -1,11 +1,12 @@
 """Findings and reports as plain text: what an assertion, a terminal, a page and an annotation say in the same words."""
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gradcheck_suite.core.evidence import Level, Verdict
-from gradcheck_suite.core.finding import Finding
+from gradcheck_suite.core.finding import Finding, RemedyTrial
 from gradcheck_suite.core.report import Report
 
 # Control characters, surrogates, line and paragraph separators, bidirectional controls and zero-width characters, noncharacters.
@@ -67,10 +68,24 @@ def facts(finding: Finding) -> tuple[tuple[str, str], ...]:
         ("place", place_text(finding)),
         ("seen", " ".join(dict.fromkeys(part for part in (note, own_message(finding), finding.reason) if part))),
         ("ruled out", ", ".join(dict.fromkeys((*finding.ruled_out, *(evidence.ruled_out if evidence is not None else ()))))),
-        ("remedies", "; ".join(f"{r.remedy} {'helps' if r.helps else 'does not help'} ({r.verdict}, {r.value:.4g} ± {r.error:.2g})"
-                               for r in finding.remedies)),
+        ("remedies", "; ".join(map(trial_text, finding.remedies))),
         ("next", finding.reproduce),
     )
+
+
+def trial_text(trial: RemedyTrial) -> str:
+    """What a remedy did: ``he-initialization helps (holds, -0.3 ± 0.1)``; without a value, why there is none."""
+    if math.isnan(trial.value):
+        return f"{trial.remedy} {effect(trial)} ({trial.note})" if trial.note else f"{trial.remedy} {effect(trial)} ({trial.verdict})"
+    return f"{trial.remedy} {effect(trial)} ({trial.verdict}, {trial.value:.4g} ± {trial.error:.2g})"
+
+
+def effect(trial: RemedyTrial) -> str:
+    """The effect of a remedy in a word or two."""
+    if trial.helps:
+        enough = {Verdict.VIOLATED: ", not enough", Verdict.INCONCLUSIVE: ", enough or not is undecided"}
+        return f"helps{enough.get(trial.verdict, '')}"
+    return "could not be measured" if math.isnan(trial.value) else "does not help"
 
 
 def place_text(finding: Finding) -> str:

@@ -3,7 +3,7 @@
 import math
 import traceback
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gradcheck_suite.core.errors import GradcheckError, NotApplicable
@@ -60,13 +60,13 @@ class Remedies:
                 return None
             source.prefetch(prop.probes)
             after = measured(prop, source)
-            before = [evidence for _, evidence in violated]
-            return [(finding.id, _trial(prop, name, evidence, after, source, moved(before, after))) for finding, evidence in violated]
+            found = _Measured(prop, name, source, after, moved([evidence for _, evidence in violated], after))
+            return [(finding.id, found.trial(evidence, only=_only(finding, findings))) for finding, evidence in violated]
         except GradcheckError as failure:
-            return [(finding.id, _failed(name, str(failure))) for finding, _ in violated]
+            return [(finding.id, _unmeasured(name, Verdict.ERROR, str(failure))) for finding, _ in violated]
         except Exception as error:  # of the remedy or of the property's measurement: the run goes on
             told = f"it raised {type(error).__name__}: {error}, at {traceback.format_exc(limit=-1).splitlines()[1].strip()}"
-            return [(finding.id, _failed(name, told)) for finding, _ in violated]
+            return [(finding.id, _unmeasured(name, Verdict.ERROR, told)) for finding, _ in violated]
 
     def _remedied(self, name: str) -> CaptureSource | None:
         """The source of the changed subject; ``None`` where the remedy has nothing to change."""
@@ -84,10 +84,14 @@ class Remedies:
 
 
 def helps(before: Evidence, after: Evidence) -> bool:
-    """Whether a violated quantity holds afterwards, or lies nearer to its bounds by more than both errors together."""
+    """Whether a violated quantity holds afterwards, or has at least halved its distance to its bounds, beyond both errors.
+
+    Half is a convention: some quantities are counted without error, and would move by a little whatever is changed.
+    """
     if after.verdict is Verdict.HOLDS:
         return True
-    return distance(before) - distance(after) > before.error + after.error
+    was, is_now = distance(before), distance(after)
+    return was - is_now > before.error + after.error and is_now <= was / 2
 
 
 def distance(evidence: Evidence) -> float:
@@ -97,12 +101,23 @@ def distance(evidence: Evidence) -> float:
     return max(evidence.low - evidence.value, evidence.value - evidence.high, 0.0)
 
 
-def matching(before: Evidence, after: Iterable[Evidence]) -> Evidence | None:
-    """The evidence of the same quantity at the same place, or inside it (a remedy wraps modules): of several the worst."""
-    same = [evidence for evidence in after if evidence.quantity == before.quantity and evidence.where.parameter == before.where.parameter]
-    exact = [evidence for evidence in same if evidence.where.module == before.where.module]
-    inside = [evidence for evidence in same if _inside(evidence.where, before.where)]
-    return max(exact or inside, key=distance, default=None)
+def matching(before: Evidence, after: Iterable[Evidence], *, only: bool = False) -> Evidence | None:
+    """The evidence of the same quantity at the same place, or inside it (a remedy wraps modules): of several the worst.
+
+    ``only`` says that the property makes one piece of evidence of this quantity, about the worst place, which may now be another.
+    """
+    same = [evidence for evidence in after if evidence.quantity == before.quantity]
+    parameter = [evidence for evidence in same if evidence.where.parameter == before.where.parameter]
+    exact = [evidence for evidence in parameter if evidence.where.module == before.where.module]
+    inside = [evidence for evidence in parameter if _inside(evidence.where, before.where)]
+    return max(exact or inside or (same if only and len(same) == 1 else ()), key=distance, default=None)
+
+
+def _only(finding: Finding, findings: Iterable[Finding]) -> bool:
+    """Whether no other evidence has the quantity of this finding's (of a folded finding one quantity alone is known)."""
+    others = [other.evidence for other in findings if other is not finding and other.evidence is not None]
+    folded = any(other.places > 1 for other in findings)
+    return not folded and finding.evidence is not None and all(other.quantity != finding.evidence.quantity for other in others)
 
 
 def moved(before: Iterable[Evidence], after: tuple[Evidence, ...] | Finding) -> int:
@@ -118,28 +133,33 @@ def _inside(place: Where, around: Where) -> bool:
     return bool(around.module) and (place.module or "").startswith(f"{around.module}.")
 
 
-def _trial(
-    prop: Property, name: str, before: Evidence, after: tuple[Evidence, ...] | Finding, source: CaptureSource, others: int
-) -> RemedyTrial:
-    found = remeasured(prop, before, source) if isinstance(after, Finding) else matching(before, after)
-    if found is not None:
-        better = helps(before, found)
-        caveat = "" if found.verdict is Verdict.HOLDS else about(name).sections.get(_CAVEAT, "")
-        elsewhere = f"violated then in {others} other places" if others else ""
-        return RemedyTrial(remedy=name, verdict=found.verdict, value=found.value, error=found.error, helps=better,
-                           note=_sentences(about(name).does, found.note, elsewhere, caveat))
-    if not isinstance(after, Finding):
-        return _unmeasured(name, Verdict.NOT_APPLICABLE, "the changed model has no such place")
-    gone = isinstance(after.reason, NoFailure)
-    return replace(_unmeasured(name, after.verdict, after.reason), helps=gone)
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """A property measured on a changed subject."""
 
+    prop: Property
+    remedy: str
+    source: CaptureSource
+    after: tuple[Evidence, ...] | Finding
+    others: int
 
-def _failed(name: str, reason: str) -> RemedyTrial:
-    return _unmeasured(name, Verdict.ERROR, reason)
+    def trial(self, before: Evidence, only: bool) -> RemedyTrial:
+        """What became of one violated quantity; ``only`` as for ``matching``."""
+        after = self.after
+        found = remeasured(self.prop, before, self.source) if isinstance(after, Finding) else matching(before, after, only=only)
+        if found is not None:
+            caveat = "" if found.verdict is Verdict.HOLDS else about(self.remedy).sections.get(_CAVEAT, "")
+            elsewhere = f"It is then violated in {self.others} other places" if self.others and not only else ""
+            seen = f"Then seen: {found.note}" if found.note else ""
+            return RemedyTrial(remedy=self.remedy, verdict=found.verdict, value=found.value, error=found.error, helps=helps(before, found),
+                               note=_sentences(about(self.remedy).does, seen, elsewhere, caveat))
+        if not isinstance(after, Finding):
+            return _unmeasured(self.remedy, Verdict.NOT_APPLICABLE, "the changed model has no such place")
+        return replace(_unmeasured(self.remedy, after.verdict, after.reason), helps=isinstance(after.reason, NoFailure))
 
 
 def _unmeasured(name: str, verdict: Verdict, reason: str) -> RemedyTrial:
-    return RemedyTrial(remedy=name, verdict=verdict, value=math.nan, error=math.nan, note=_sentences(about(name).does, reason))
+    return RemedyTrial(remedy=name, verdict=verdict, value=math.nan, error=math.nan, note=reason)
 
 
 def _sentences(*parts: str) -> str:

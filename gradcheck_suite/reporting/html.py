@@ -1,6 +1,7 @@
 """The page: one file that opens from disk, with nothing to load and nothing to run."""
 
 import functools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from markupsafe import Markup, escape
 from gradcheck_suite.core.evidence import Level, Verdict
 from gradcheck_suite.core.finding import Finding
 from gradcheck_suite.core.report import Report
-from gradcheck_suite.core.text import place_text, shortened, visible
+from gradcheck_suite.core.text import effect, place_text, shortened, visible
 from gradcheck_suite.reporting.charts import Drawing
 from gradcheck_suite.reporting.files import write_text
 from gradcheck_suite.reporting.numbers import allowed, measured, plain
@@ -49,7 +50,7 @@ def _environment() -> jinja2.Environment:
                                      trim_blocks=True, lstrip_blocks=True, finalize=_shown)
     environment.filters.update(literal=_literal, plain=plain, grouped="{:,}".format, slug=_slug, tone=_tone)
     environment.globals.update(measured=measured, allowed=allowed, place=place_text, sign=SIGNS.__getitem__, chart=_chart,
-                               style=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")))
+                               effect=effect, unknown=math.isnan, style=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")))
     return environment
 
 
