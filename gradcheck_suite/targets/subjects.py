@@ -30,10 +30,9 @@ def resolve(target: Target, options: Options) -> Subject:
         UsageError: an option has the wrong form.
     """
     settings = settings_of(options, target.folder)
-    name = f"{target.text} ({options.mode})" if options.mode else target.text
     if target.kind in ("module", "file"):
         root = import_root(target)
-        made = subject_of(load(target), settings, name)
+        made = subject_of(load(target), settings, target.text)
         build = made.setup
 
         def setup(seed: int) -> Setup:
@@ -43,7 +42,7 @@ def resolve(target: Target, options: Options) -> Subject:
         return replace(made, setup=setup, target=target.text)
     from gradcheck_suite.targets.zoo import factory
 
-    return replace(subject_of(factory(target), settings, name), target=target.text)
+    return replace(subject_of(factory(target), settings, target.text), target=target.text)
 
 
 def settings_of(options: Options, folder: str) -> Settings:

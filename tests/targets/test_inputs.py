@@ -50,4 +50,3 @@ def test_names_of_inputs_loss_and_targets_are_imported(folder: Path) -> None:
     assert setup.batch.targets.dtype == torch.int64
     by_class = resolve(parse("models_here.py:mapped"), Options(loss="torch.nn:MSELoss", mode="eval"))
     assert isinstance(by_class.setup(0).loss, nn.MSELoss)
-    assert by_class.name == "models_here.py:mapped (eval)"
