@@ -35,6 +35,7 @@ class GradientNormDraws:
         bias_entries: (B), int64.
         bias_mean: (N, B).
         bias_square: (N, B).
+        input_norm: Euclidean norm of the first sample's inputs (N).
         concentration: Σx⁴/(Σx²)² of the first sample's inputs (N), between 1/n and 1.
         input_size: floating input entries per sample.
         output_size: floating output entries per sample.
@@ -64,6 +65,7 @@ class GradientNormDraws:
     bias_entries: np.ndarray
     bias_mean: np.ndarray
     bias_square: np.ndarray
+    input_norm: np.ndarray
     concentration: np.ndarray
     input_size: int
     output_size: int

@@ -31,7 +31,7 @@ class Norms:
 
 def simulate(
     phis: Sequence[Activation], widths: Sequence[int], variances: Sequence[float], *,
-    input_norm: float, draws: int, generator: np.random.Generator,
+    input_norm: np.ndarray | float, draws: int, generator: np.random.Generator,
 ) -> Norms:
     """Draws of the norms.
 
@@ -39,11 +39,12 @@ def simulate(
         phis: the activation behind each of the L matrices (the identity behind the last, as a rule).
         widths: n_0, ..., n_L.
         variances: of the weights of each matrix.
-        input_norm: ‖x_0‖.
+        input_norm: ‖x_0‖, one for all draws or one for each.
         draws: M.
         generator: of the draws.
     """
-    signals, before = [np.full((draws, widths[0]), input_norm / np.sqrt(widths[0]))], []
+    start = np.broadcast_to(np.asarray(input_norm, dtype=float).reshape(-1, 1), (draws, 1))
+    signals, before = [np.repeat(start / np.sqrt(widths[0]), widths[0], axis=1)], []
     for phi, variance, width in zip(phis, variances, widths[1:], strict=True):
         scale = np.sqrt(variance) * _norm(signals[-1])
         before.append(scale * generator.standard_normal((draws, width)))
@@ -62,7 +63,7 @@ def simulate(
         columns.append(_norm(gradient)[:, 0])
     with np.errstate(divide="ignore"):
         layers = 2 * (np.log(np.array(columns[::-1]).T) - np.log(cotangent))
-        signal = 2 * (np.log(_norm(signals[-1])[:, 0]) - np.log(input_norm))
+        signal = 2 * (np.log(_norm(signals[-1])[:, 0]) - np.log(start[:, 0]))
     return Norms(signal, layers[:, 0], layers)
 
 

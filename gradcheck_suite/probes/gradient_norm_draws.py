@@ -163,6 +163,6 @@ def _gather(rows: list[_Draw], alpha: float) -> GradientNormDraws:
             weight_gradient=frozen(np.log(weight[:, :, 3]) - np.log(u[:, 1:])),
             biases=tuple(name for name, _ in one.biases), bias_entries=frozen([size for _, size in one.biases], "<i8"),
             bias_mean=frozen(bias[:, :, 0]), bias_square=frozen(bias[:, :, 1]),
-            concentration=frozen([row.concentration for row in rows]), input_size=one.sizes[0], output_size=one.sizes[1],
-            batch=one.sizes[2], epsilon=one.epsilon, alpha=alpha,
+            input_norm=frozen(np.sqrt(x[:, 0])), concentration=frozen([row.concentration for row in rows]),
+            input_size=one.sizes[0], output_size=one.sizes[1], batch=one.sizes[2], epsilon=one.epsilon, alpha=alpha,
         )
