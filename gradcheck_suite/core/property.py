@@ -37,7 +37,7 @@ class Property:
         holds_for: architectures for which the statement must be found to hold.
         fails_for: architectures (with planted defects or unfit initialisations) for which it must be found violated.
         domain: keyword arguments of ``gradcheck_suite.architectures.strategies.architectures`` that restrict what
-            ``gradcheck search`` draws for this property to where its conditions can hold; ``None``: it is not searched.
+            ``gradcheck search`` draws for this property to where its conditions can hold; ``None`` (the default): it is not searched.
     """
 
     measure: Callable[..., Measured]
@@ -48,7 +48,7 @@ class Property:
     remeasure: Callable[..., Evidence | None] | None = None
     holds_for: tuple[Architecture, ...] = ()
     fails_for: tuple[Architecture, ...] = ()
-    domain: dict[str, Any] | None = field(default_factory=dict)
+    domain: dict[str, Any] | None = None
     id: str = ""
     family: str = ""
     statement: str = ""

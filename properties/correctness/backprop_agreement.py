@@ -120,6 +120,7 @@ _PLAIN = _net(layer("dense", units=8), layer("tanh"), layer("dense", units=3), l
 
 PROPERTY = Property(
     measure=measure,
+    domain={},
     symptoms=("wrong gradient", "gradient check fails", "custom backward", "detached", "gradcheck"),
     holds_for=(
         _PLAIN,

@@ -54,6 +54,7 @@ _NET = Architecture(input_shape=(4,), layers=(layer("dense", units=6), layer("ba
 
 PROPERTY = Property(
     measure=measure,
+    domain={},
     conditions=(evaluated,),
     symptoms=("running statistics change in eval mode", "drifting buffers"),
     holds_for=(_NET, _NET.changed(training=False)),

@@ -48,6 +48,7 @@ _NET = Architecture(input_shape=(4,), layers=(layer("dense", units=6), layer("ba
 
 PROPERTY = Property(
     measure=measure,
+    domain={},
     symptoms=("seed set in forward", "same dropout mask every step"),
     holds_for=(_NET, _NET.changed(training=False)),
     fails_for=(_NET.changed(defects=(Defect(kind="reseeding", module="0"),)),),

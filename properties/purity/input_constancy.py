@@ -48,6 +48,7 @@ _NET = Architecture(input_shape=(4,), layers=(layer("dense", units=6), layer("ba
 
 PROPERTY = Property(
     measure=measure,
+    domain={},
     symptoms=("in-place change of inputs", "batch changes"),
     holds_for=(_NET, _NET.changed(training=False)),
     fails_for=(_NET.changed(defects=(Defect(kind="input-mutation", module="0"),)),),

@@ -49,6 +49,7 @@ _NET = Architecture(input_shape=(4,), layers=(layer("dense", units=6), layer("ba
 
 PROPERTY = Property(
     measure=measure,
+    domain={},
     symptoms=("forward changes weights", "in-place change of parameters", "drifting parameters"),
     holds_for=(_NET, _NET.changed(training=False)),
     fails_for=(_NET.changed(defects=(Defect(kind="drifting", module="0"),)),),

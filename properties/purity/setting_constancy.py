@@ -47,6 +47,7 @@ _NET = Architecture(input_shape=(4,), layers=(layer("dense", units=6), layer("ba
 
 PROPERTY = Property(
     measure=measure,
+    domain={},
     symptoms=("global dtype changed", "grad mode leaks", "global state"),
     holds_for=(_NET, _NET.changed(training=False)),
     fails_for=(_NET.changed(defects=(Defect(kind="leaked-dtype", module="0"),)),),
