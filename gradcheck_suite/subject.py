@@ -56,6 +56,7 @@ class Subject:
         target: the string that leads to it again (``pkg.module:factory``), where there is one.
         architecture: the plain data it was built from, for generated networks.
         instance: the caller's own model, where it is not ``fresh``: whoever runs probes restores it afterwards.
+        remedy: name of the remedy that was applied, ``""`` for none: probes then leave out trials of their own.
     """
 
     name: str
@@ -64,3 +65,4 @@ class Subject:
     target: str = ""
     architecture: Architecture | None = None
     instance: "torch.nn.Module | None" = None
+    remedy: str = ""

@@ -10,7 +10,7 @@ class Mixing:
     Attributes:
         change: largest absolute change of the output.
         scale: largest absolute output.
-        noise: largest absolute change between two runs on the same batch.
+        noise: largest absolute change between two runs on the same batch with the same random numbers.
         gradient: largest absolute gradient of that output with respect to what it must not depend on; 0 where the inputs are
             not floating.
         module: path of the first module whose output changes while its input does not; ``None`` where none changes.

@@ -8,7 +8,7 @@ class PrecisionTwin:
     """Two gradients at the same weights on the same batch.
 
     Attributes:
-        dtype: of the model's parameters (``float32``).
+        dtype: the narrowest that an operation of the model made (``float32``; ``bfloat16`` under autocast).
         eps: its resolution.
         difference: Euclidean norm of the difference of the two gradients over that of the twin's; NaN where the twin's is not
             finite or zero.

@@ -14,7 +14,7 @@ class TargetPairing:
         loss: of the random outputs with the targets in their order.
         permuted: (3,) with the targets in three other orders.
         altered: with other targets: what changes where the loss uses their values.
-        eps: resolution of the loss's dtype.
+        eps: resolution to which the losses can be compared: of float32, or of the outputs where the loss takes no float64.
         output_shape: of the first floating output.
         target_shape: of the first target tensor, ``()`` where there is none.
         targets_equal: whether the targets of all samples are equal.

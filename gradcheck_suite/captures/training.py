@@ -106,7 +106,8 @@ class Training:
     Attributes:
         attempts: the subject's own set-up, one per initialisation; one where its first gain leaves no doubt, a third where
             two disagree.
-        trials: the same with one thing changed, run only where the subject's own set-up explains less than half.
+        trials: the same with one thing changed, run only where the subject's own set-up explains less than half, and not for a
+            subject with a remedy applied.
         steps: steps of one attempt.
         intended: steps that the owner means to train, 0 where unknown.
         samples: number of samples in the batch, 0 where the outputs have no common leading axis.

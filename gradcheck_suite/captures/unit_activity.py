@@ -20,6 +20,7 @@ class LayerActivity:
         choices: entries in a row of a softmax; 0 elsewhere.
         concentration: mean over rows of the sum of squared probabilities (1 / choices when even, 1 when one-hot); NaN elsewhere.
         inner: whether the softmax's result is multiplied by a matrix (attention), rather than returned or compared.
+        final: whether the result of an elementwise function is the model's output.
     """
 
     module: str
@@ -33,6 +34,7 @@ class LayerActivity:
     choices: int
     concentration: float
     inner: bool
+    final: bool
 
     @property
     def place(self) -> str:

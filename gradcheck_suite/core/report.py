@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gradcheck_suite.core.causes import ranked
 from gradcheck_suite.core.events import CheckFinished, Event, Note, Run, RunFinished, RunStarted, SubjectFacts, SubjectStarted
 from gradcheck_suite.core.evidence import Level, Verdict
 from gradcheck_suite.core.finding import Finding
@@ -96,7 +97,7 @@ def fold(events: Iterable[Event]) -> Report:
                 run = replace(run, seconds=run.seconds + event.seconds)
     if run is None:
         run = Run(id="", command=(), seed=0, budget="", versions={}, notes=("no run was recorded",))
-    flat = tuple(sorted((f for group in findings.values() for f in group), key=urgency))
+    flat = ranked(sorted((f for group in findings.values() for f in group), key=urgency))
     run = replace(run, complete=0 < started == finished, checks_done=len(findings))
     return Report(run=run, subjects=tuple(subjects.values()), findings=flat, summary=count(flat))
 
@@ -108,6 +109,6 @@ def count(findings: Iterable[Finding]) -> dict[str, int]:
 
 
 def urgency(finding: Finding) -> tuple[object, ...]:
-    """Sort key of findings: violated first, requirements before indicators, then by place."""
+    """Sort key of findings: violated first, requirements before indicators, then by place; ``ranked`` then puts causes first."""
     return (ORDER.index(finding.verdict), finding.level is Level.INDICATOR, finding.subject, finding.family, finding.property,
             finding.where.module or "", finding.where.parameter or "", finding.id)

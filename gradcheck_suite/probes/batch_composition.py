@@ -1,6 +1,7 @@
 """Batch composition: replace the other samples, or the later positions, and look at what must not move."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -47,11 +48,11 @@ def batch_composition(subject: Subject, budget: Budget, seed: int) -> BatchCompo
 
 def _mixing(setup: Setup, changed: Batch, pick: Pick) -> Mixing:
     """What changes in the picked part of the outputs when the batch is replaced."""
-    with torch.no_grad(), _Traffic(setup.model, pick) as first:
+    with torch.no_grad(), _drawing(0), _Traffic(setup.model, pick) as first:
         output = forward(setup)
-    with torch.no_grad():
+    with torch.no_grad(), _drawing(0):
         again = forward(setup)
-    with torch.no_grad(), _Traffic(setup.model, pick) as second:
+    with torch.no_grad(), _drawing(0), _Traffic(setup.model, pick) as second:
         other = forward(setup, changed)
     values, repeats, others = _real(output), _real(again), _real(other)
     scale = max((_largest(pick(value)) for value in values), default=0.0)
@@ -62,6 +63,13 @@ def _mixing(setup: Setup, changed: Batch, pick: Pick) -> Mixing:
     path = _culprit(first, second, tolerance) if change > tolerance else None
     return Mixing(change=change, scale=scale, noise=noise, gradient=_gradient(setup, changed, pick), module=path, eps=eps,
                   class_name=type(setup.model.get_submodule(path)).__name__ if path is not None else "")
+
+
+@contextmanager
+def _drawing(seed: int) -> Iterator[None]:
+    """The same random numbers in every run: a model that samples in evaluation mode can then be compared with itself."""
+    torch.manual_seed(seed)
+    yield
 
 
 class _Traffic:

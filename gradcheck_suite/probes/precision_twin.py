@@ -2,8 +2,10 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradcheck_suite.captures.precision_twin import PrecisionTwin
 from gradcheck_suite.core.budget import Budget
@@ -32,20 +34,37 @@ def precision_twin(subject: Subject, budget: Budget, seed: int) -> PrecisionTwin
     if dtype == torch.float64 or dtype.is_complex:
         raise NotApplicable(f"the parameters are {str(dtype).removeprefix('torch.')} already")
     with preserved(setup.model), torch.enable_grad():
-        loss, own = _gradients(setup, seed)
+        with _Narrowest(dtype) as narrowest:
+            loss, own = _gradients(setup, seed)
         evaluation = setup.model.training and not _equal(own, _gradients(setup, seed, 1)[1])
         if evaluation:
             setup.model.eval()
             loss, own = _gradients(setup, seed)
+            if not _equal(own, _gradients(setup, seed, 1)[1]):
+                raise NotApplicable("the model is random in evaluation mode too")
         noise = _difference(own, _gradients(setup, seed)[1])
     twin_loss, twin = _twin(subject, seed, evaluation)
     parts = {name: float((own[name].double() - twin[name]).norm()) for name in own if name in twin}
     return PrecisionTwin(
-        dtype=str(dtype).removeprefix("torch."), eps=torch.finfo(dtype).eps, difference=_difference(own, twin),
+        dtype=str(narrowest.dtype).removeprefix("torch."), eps=torch.finfo(narrowest.dtype).eps, difference=_difference(own, twin),
         finite=is_finite(*own.values()) and math.isfinite(loss), twin_finite=is_finite(*twin.values()) and math.isfinite(twin_loss),
         loss=loss, twin_loss=twin_loss, parameter=max(parts, key=lambda name: parts[name], default=""),
         noise=noise if math.isfinite(noise) else 0.0, evaluation=evaluation,
     )
+
+
+class _Narrowest(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """The narrowest floating dtype that an operation made: under autocast it is not that of the parameters."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.dtype = dtype
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.is_floating_point() and torch.finfo(result.dtype).eps > torch.finfo(self.dtype).eps:
+            self.dtype = result.dtype
+        return result
 
 
 def _twin(subject: Subject, seed: int, evaluation: bool) -> tuple[float, Gradients]:

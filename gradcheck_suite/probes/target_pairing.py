@@ -9,6 +9,7 @@ import torch
 from gradcheck_suite.captures.codec import frozen
 from gradcheck_suite.captures.target_pairing import TargetPairing
 from gradcheck_suite.core.budget import Budget
+from gradcheck_suite.core.errors import SubjectError
 from gradcheck_suite.core.seeds import derive
 from gradcheck_suite.probes.execution import failures, realise, tensors
 from gradcheck_suite.probes.experiment import Experiment, require_loss
@@ -36,19 +37,25 @@ def target_pairing(subject: Subject, budget: Budget, seed: int) -> TargetPairing
     samples = outputs.samples if any(t.dim() and t.shape[0] == outputs.samples for t in targets) else 0
     generator = torch.Generator().manual_seed(derive(seed, "outputs"))
     drawn = [_drawn(value, index, outputs, targets, generator) for index, value in enumerate(outputs.values)]
+    wide = [value.double() for value in drawn]
     orders = [torch.randperm(samples, generator=generator) for _ in range(PERMUTATIONS)] if samples > 1 else []
 
-    def loss(change: Callable[[Tensor], Tensor]) -> float:
+    def loss(change: Callable[[Tensor], Tensor], double: bool = True) -> float:
         assert setup.loss is not None
+        given = mapped(setup.batch.targets, lambda tensor: _wide(change(tensor)) if double else change(tensor))
         with failures("loss"), torch.no_grad():
-            return float(setup.loss(replaced(outputs.nested, drawn), mapped(setup.batch.targets, change)))
+            return float(setup.loss(replaced(outputs.nested, wide if double else drawn), given))
 
-    reference = loss(lambda tensor: tensor)
+    try:
+        reference, eps = loss(lambda tensor: tensor), torch.finfo(torch.float32).eps
+    except SubjectError:
+        loss = partial(loss, double=False)
+        reference, eps = loss(lambda tensor: tensor), max((torch.finfo(value.dtype).eps for value in drawn), default=0.0)
     permuted = [loss(partial(_reordered, order)) for order in orders]
     given = tensors((setup.batch.args, dict(setup.batch.kwargs)))
     return TargetPairing(
         samples=samples, loss=reference, permuted=frozen(permuted), altered=loss(_altered) if orders else math.nan,
-        eps=max((torch.finfo(value.dtype).eps for value in drawn), default=torch.finfo(torch.float32).eps),
+        eps=eps,
         output_shape=tuple(drawn[0].shape) if drawn else (), target_shape=tuple(targets[0].shape) if targets else (),
         targets_equal=samples > 1 and _equal(targets, samples), inputs_equal=outputs.samples > 1 and _equal(given, outputs.samples),
         has_targets=bool(targets), target_mean=_mean(targets), target_scale=_scale(targets), input_scale=_scale(given),
@@ -65,6 +72,10 @@ def _drawn(value: Tensor, index: int, outputs: Outputs, targets: list[Tensor], g
     if len(numbers) == 1:
         draw = numbers[0].double().mean().cpu() + max(float(numbers[0].double().std()), 1e-12) * draw
     return draw.to(value.device, value.dtype)
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
 
 
 def _reordered(order: Tensor, tensor: Tensor) -> Tensor:

@@ -32,7 +32,8 @@ def unit_activity(subject: Subject, budget: Budget, seed: int) -> UnitActivity:
         layers, output = watched(setup.model, run.output)
         later: tuple[LayerActivity, ...] = ()
         for _ in range(STEPS if run.optimizer is not None and setup.loss is not None else 0):
-            run.gradients()
+            if not is_finite(run.gradients(), *(p.grad for p in setup.model.parameters())):
+                break
             run.step()
         if run.optimizer is not None and is_finite(*(p.detach() for p in setup.model.parameters())):
             later, _ = watched(setup.model, run.output)
@@ -44,6 +45,7 @@ def watched(model: nn.Module, call: Callable[[], Any]) -> tuple[tuple[LayerActiv
     leaves = _Leaves(model)
     with leaves, torch.no_grad(), _Watch(leaves) as watch:
         output = call()
+        watch.finish(output)
     return tuple(layer.seen() for layer in watch.layers.values()), output
 
 
@@ -68,7 +70,7 @@ class _Layer:
         self.names = (module, function, after)
         self.alive: torch.Tensor | None = None
         self.observations, self.entries, self.slopes = 0, 0, 0.0
-        self.rows, self.spread, self.concentration, self.choices, self.inner = 0, 0.0, 0.0, 0, False
+        self.rows, self.spread, self.concentration, self.choices, self.inner, self.final = 0, 0.0, 0.0, 0, False, False
 
     def add_slopes(self, slopes: torch.Tensor, axis: int) -> None:
         """The slopes of one call, units along ``axis``."""
@@ -104,7 +106,7 @@ class _Layer:
             module=module, function=function, after=after, observations=self.observations,
             units=0 if self.alive is None else self.alive.numel(), dead=0 if self.alive is None else int((~self.alive).sum()),
             slope=self.slopes / entries if entries else nothing, spread=self.spread / rows if rows else nothing, choices=self.choices,
-            concentration=self.concentration / rows if rows else nothing, inner=self.inner,
+            concentration=self.concentration / rows if rows else nothing, inner=self.inner, final=self.final,
         )
 
 
@@ -117,16 +119,21 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.layers: dict[tuple[Any, ...], _Layer] = {}
         self._channels_first: set[tuple[int, ...]] = set()
         self._softmaxes: dict[int, _Layer] = {}
+        self._results: dict[int, _Layer] = {}
         self._alive: list[torch.Tensor] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        operation = packet(func)
+        operation, layer = packet(func), None
         if operation in SLOPES and args and isinstance(args[0], torch.Tensor) and args[0].dim() > 1:
             name, slope = SLOPES[operation]
-            self._layer(name, args[0].shape[self._axis(args[0])]).add_slopes(slope(args[0].detach(), tuple(args[1:])), self._axis(args[0]))
+            layer = self._layer(name, args[0].shape[self._axis(args[0])])
+            layer.add_slopes(slope(args[0].detach(), tuple(args[1:])), self._axis(args[0]))
         elif operation in ATTENTION:
             self._attention(args, kwargs or {})
         result = func(*args, **(kwargs or {}))
+        if layer is not None and isinstance(result, torch.Tensor):
+            self._alive.append(result)
+            self._results[_storage(result)] = layer
         if operation in CONVOLUTIONS:
             self._channels_first.add(tuple(result.shape))
         elif operation in SOFTMAX:
@@ -134,6 +141,13 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         elif self._softmaxes:
             self._follow(operation, args, result)
         return result
+
+    def finish(self, output: Any) -> None:
+        """Mark the activation functions whose result is the model's output, or a view of it."""
+        for tensor in tensors(output):
+            made = self._results.get(_storage(tensor)) if tensor.layout == torch.strided else None
+            if made is not None:
+                made.final = True
 
     def _layer(self, function: str, units: int) -> _Layer:
         module, after = self.leaves.innermost or "", self.leaves.last

@@ -47,11 +47,12 @@ def flat_ended(unit_activity: UnitActivity) -> str | None:
     """A function with flat ends ran on several samples, before others."""
     if unit_activity.samples < 2:
         return "the batch has no two samples"
-    return None if any(seen.function in FLAT for seen in unit_activity.layers[:-1]) else "no sigmoid or tanh runs before the last layer"
+    found = any(seen.function in FLAT and not seen.final for seen in unit_activity.layers)
+    return None if found else "no sigmoid or tanh runs before the last layer"
 
 
 def measure(unit_activity: UnitActivity) -> Iterator[Evidence]:
-    inner = [seen for seen in unit_activity.layers[:-1] if seen.function in FLAT and seen.observations > 1]
+    inner = [seen for seen in unit_activity.layers if seen.function in FLAT and seen.observations > 1 and not seen.final]
     product = sum(math.log10(seen.slope) if seen.slope > 0 else -math.inf for seen in inner)
     rows = tuple((seen.place, seen.function, seen.slope) for seen in inner)
     table = Table(title="Mean slope over the largest slope", columns=("module", "function", "slope"), rows=rows)

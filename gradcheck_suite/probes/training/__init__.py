@@ -24,6 +24,7 @@ def training(subject: Subject, budget: Budget, seed: int) -> Training:
     """The short training and its yardsticks (see ``captures.training.Training``).
 
     One initialisation where it explains more than half of the best constant's loss at once; else two or three, and the trials.
+    A subject with a remedy applied has no trials.
 
     Raises:
         NotApplicable: the subject has no loss, no optimiser, or nothing to train.
@@ -47,7 +48,7 @@ def training(subject: Subject, budget: Budget, seed: int) -> Training:
     attempts, changed = [own], []
     if not own.gain > EXPLAINED and not math.isnan(own.gain):
         attempts += _further(subject, seed, steps, own)
-        changed = list(trials(subject, seed, steps, own))
+        changed = [] if subject.remedy else list(trials(subject, seed, steps, own))
         if 0.0 < attempts[-1].gain < BEATEN:
             changed += [twin for twin in [zeroed_twin(subject, seed, steps)] if twin is not None]
     group = run.optimizer.param_groups[0] if run.optimizer is not None else {}
