@@ -101,6 +101,9 @@ STABLE_FORMS = {
     "lgamma": "a pole of the log-gamma function",
 }
 
+# Of these, the ones that fail only because what enters them is too large: no other form of theirs would do better.
+OVERFLOWS = frozenset(("mm", "addmm", "bmm", "prod", "cumprod", "to_copy"))
+
 
 def stable_form(name: str) -> str:
     """What to write instead of an operation where it fails, in words; ``""`` where nothing special is known."""

@@ -85,8 +85,8 @@ class Breakdown:
         phase: ``forward``, ``backward`` or ``""``.
         module: path of the module it ran in, where known.
         source: ``file:line`` of the user's code, where known.
-        largest: largest magnitude among its inputs.
-        smallest: least value among its inputs.
+        largest: largest value of its decisive argument.
+        smallest: least value of that.
     """
 
     step: int
@@ -97,6 +97,11 @@ class Breakdown:
     source: str | None = None
     largest: float = math.nan
     smallest: float = math.nan
+
+    @property
+    def size(self) -> float:
+        """Largest magnitude among the operation's inputs."""
+        return max(abs(self.largest), abs(self.smallest))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from gradcheck_suite.core.finding import Finding
 DEFECTS = (
     "backprop-agreement", "gradient-determinism", "leaf-registration", "optimizer-coverage", "gradient-reach", "sample-independence",
     "causal-order", "target-pairing", "target-variety", "input-variety", "loss-boundedness", "descent-direction", "frozen-state",
-    "operation-stability", "operand-dtypes", "unit-distinctness", "live-layers",
+    "operation-stability", "operation-stability-in-training", "operand-dtypes", "unit-distinctness", "live-layers",
 )
 # Conditions of the set-up that are tried or measured and may be the reason of a failure.
 CANDIDATES = (
@@ -29,6 +29,7 @@ CANDIDATES = (
 # What a reader sees first and can do least about.
 SYMPTOMS = ("gradient-activity", "finite-gradients", "output-dependence", "convergent-training", "advantage-over-constant")
 
+_UNSTABLE = ("operation-stability", "operation-stability-in-training")
 _SHRINKING = ("gradient-persistence-in-depth", "temporal-persistence")
 _GROWING = ("gradient-boundedness-in-depth", "temporal-boundedness")
 
@@ -39,8 +40,8 @@ EXPLAINED_BY: Mapping[str, frozenset[str]] = MappingProxyType({
     "output-dependence": frozenset((*DEFECTS, *_SHRINKING, "output-range", "input-scale", "learning-rate-stability",
                                     "regularization-strength", "slopes-off-the-flat", "weight-variance", "gradient-activity")),
     "gradient-activity": frozenset((*DEFECTS, *_SHRINKING, "output-range", "slopes-off-the-flat", "unsaturated-fraction")),
-    "finite-gradients": frozenset(("operation-stability", *_GROWING, "operand-dtypes")),
-    "gradient-precision": frozenset(("operation-stability", *_GROWING)),
+    "finite-gradients": frozenset((*_UNSTABLE, *_GROWING, "operand-dtypes")),
+    "gradient-precision": frozenset((*_UNSTABLE, *_GROWING)),
     "live-units-after-training": frozenset((*_SHRINKING, *_GROWING, "live-layers", "input-scale", "learning-rate-stability",
                                             "unit-distinctness", "operation-stability")),
     "unsaturated-fraction": frozenset(("live-layers", "slopes-off-the-flat", "input-scale")),
@@ -52,8 +53,9 @@ EXPLAINED_BY: Mapping[str, frozenset[str]] = MappingProxyType({
     "initial-loss": frozenset((*_GROWING, "input-scale", "weight-variance", "target-scale", "output-range")),
     "gradient-scale-across-depth": frozenset((*_SHRINKING, *_GROWING)),
     "gradient-scale-per-layer": frozenset((*_SHRINKING, *_GROWING, "gradient-scale-across-depth")),
-    "target-scale": frozenset(("operation-stability", "learning-rate-sufficiency", "learning-rate-stability")),
-    "input-scale": frozenset(("operation-stability",)),
+    "target-scale": frozenset((*_UNSTABLE, "learning-rate-sufficiency", "learning-rate-stability")),
+    "input-scale": frozenset(_UNSTABLE),
+    "learning-rate-stability": frozenset(_UNSTABLE),
 })
 
 _RANK = {name: index for index, name in enumerate((*DEFECTS, *CANDIDATES, *SYMPTOMS))}
@@ -92,8 +94,14 @@ def _ordered(violated: list[Finding]) -> list[Finding]:
         nth = later[name] = later.get(name, -1) + 1
         indicator = finding.level is Level.INDICATOR
         idle = indicator and not any(explains(name, other) for other in required - {name})
-        keys[id(finding)] = (min(nth, 1), idle, _distance(name, names), indicator, _RANK.get(name, len(DEFECTS)), name, nth)
+        keys[id(finding)] = (min(nth, 1), idle, _distance(name, names), indicator, _rank(finding), name, nth)
     return sorted(violated, key=lambda finding: keys[id(finding)])
+
+
+def _rank(finding: Finding) -> int:
+    """More specific is smaller; a property that the tables do not name ranks by its family."""
+    exact = finding.family in ("correctness", "purity")
+    return _RANK.get(finding.property, -1 if exact else len(DEFECTS))
 
 
 def _place(finding: Finding) -> tuple[object, ...]:

@@ -133,7 +133,9 @@ class Forward(TorchDispatchMode):  # type: ignore[no-untyped-call]
         masked = not all(before) and all(bool((torch.isfinite(t) | (t == -math.inf)).all()) for t in given)
         nan = any(bool(torch.isnan(tensor).any()) for tensor in made)
         if all(before) or (masked and nan):
-            smallest, largest = _range(given[-1] if name in ("div", "true_divide") and given else given[0] if given else None)
+            decisive = given[-1:] if name == "div" else given[:1] if name in _EDGES else given
+            ranges = [_range(tensor) for tensor in decisive] or [(math.nan, math.nan)]
+            smallest, largest = min(low for low, _ in ranges), max(high for _, high in ranges)
             self.candidates.append(self._operation(name, wrong, smallest, largest))
 
     def _operation(self, name: str, entries: int, smallest: float, largest: float, remark: str = "") -> Operation:

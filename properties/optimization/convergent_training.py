@@ -60,7 +60,7 @@ def measure(training: Training) -> Iterator[Evidence]:
             note = f"not finite after {seen.step} steps: a step made parameters that are NaN or infinite"
         else:
             note = f"not finite after {seen.step} steps: first in {seen.operation or 'an operation'} ({seen.phase or 'forward'} pass)"
-            form = stable_form(seen.operation) if seen.largest < 1e6 else "the values that enter it have grown without bound"
+            form = stable_form(seen.operation) if seen.size < 1e6 else "the values that enter it have grown without bound"
             note += f"; {form}" if form else ""
     yield Evidence(quantity="initialisations whose training does not stay finite", value=float(broken), error=0.0, low=0.0, high=0.0,
                    where=where, note=note, exhibits=(training.curve(),))
