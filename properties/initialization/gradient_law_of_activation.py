@@ -51,6 +51,7 @@ from gradcheck_suite.core.evidence import Evidence, Level, Where
 from gradcheck_suite.core.property import Property
 from gradcheck_suite.numerics.activations import Activation, activation
 from gradcheck_suite.numerics.mean_field import trajectory
+from gradcheck_suite.numerics.residual_law import two_stage_score
 from gradcheck_suite.numerics.simulator import simulate
 
 DRAWS, SIGMAS = 4000, 3.29
@@ -94,12 +95,9 @@ def measure(structure: Structure, gradient_norm_draws: GradientNormDraws) -> Evi
     logs = logs[np.isfinite(logs)]
     if len(logs) < 4:
         raise NotApplicable("the gradient is zero in nearly every draw")
-    stages = np.split(logs, [len(logs) // 2])
-    spread = float(reference.std(ddof=1))
-    deviations = [float(stage.mean() - reference.mean()) / (spread * math.sqrt(1 / len(stage) + 1 / len(reference))) for stage in stages]
-    worst = min(deviations, key=abs)
+    score = abs(two_stage_score(logs, reference))
     return Evidence(
-        quantity="standard errors from the simulated law, the smaller of two stages", value=abs(worst), error=0.0, low=0.0, high=SIGMAS,
+        quantity="standard errors from the simulated law, the smaller of two stages", value=score, error=0.0, low=0.0, high=SIGMAS,
         where=Where(module=""), note=_behaviour(chain, known, variances, float(logs.mean()), norms), ruled_out=("chance in one stage",),
         level=None if declared else Level.INDICATOR,
     )
