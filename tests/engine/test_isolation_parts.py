@@ -142,7 +142,7 @@ def test_a_deadline_and_a_memory_limit_are_seen(tmp_path: Path) -> None:
             "in backward of the model itself, .*exit code 0 before there was a result",
         ),
         (Ending(reason="exit", code=UNKNOWN, probe="p"), "killed its parent"),
-        (Ending(reason="timeout", limit=60, stuck=40, probe="p"), "deadline of 60 s: a single call had not returned"),
+        (Ending(reason="timeout", limit=60, stuck=40, probe="p"), "a single call did not return for 40 s; the deadline is 60 s"),
         (Ending(reason="timeout", limit=60, stuck=1, probe="p"), r"deadline of 60 s\) and was stopped"),
         (Ending(reason="memory", limit=1 << 30, probe="p"), "memory limit of 1024 MiB"),
         (Ending(reason="log", limit=1 << 30, probe="p"), "printed more"),

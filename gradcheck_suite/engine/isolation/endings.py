@@ -68,8 +68,10 @@ def told(ending: Ending) -> str:
             code = "an unknown exit code (it killed its parent process)" if ending.code == UNKNOWN else f"exit code {ending.code}"
             return f"exited with {code} before there was a result"
         case "timeout":
-            hang = ": a single call had not returned" if ending.hung else ""
-            return f"timed out (it did not finish within the deadline of {ending.limit:g} s{hang}) and was stopped"
+            if ending.hung:
+                waited = f"a single call did not return for {ending.stuck:.3g} s; the deadline is {ending.limit:g} s"
+                return f"timed out ({waited}) and was stopped"
+            return f"timed out (it did not finish within the deadline of {ending.limit:g} s) and was stopped"
         case "memory":
             return f"exceeded the memory limit of {ending.limit / _MIB:.0f} MiB and was stopped"
         case "log":

@@ -26,7 +26,8 @@ class Limits:
     Attributes:
         seconds: deadline of the import, of the build, and of each probe; ``None`` takes the budget's.
         memory: resident memory of the child and what it started, in bytes; also a bound on one allocation.
-        log: bytes that one probe may print before the child is ended; the log itself is kept below ``log_kept``.
+        log: bytes that one probe may print before the child is ended. The log on disk is cut whenever it is found larger than
+            ``log_kept``, so this bounds time, not space: 128 draws of a model that prints 50 MB each stay below it.
         log_kept: size at which the log file is cut to its tail, in bytes.
         processes: processes that it may have started and left running.
         threads: threads of the child.
@@ -36,7 +37,7 @@ class Limits:
 
     seconds: float | None = None
     memory: int = field(default_factory=memory_of_this_machine)
-    log: int = 256 * MIB
+    log: int = 8 * GIB
     log_kept: int = 4 * MIB
     processes: int = 200
     threads: int = 1000

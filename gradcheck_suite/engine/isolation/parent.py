@@ -112,7 +112,7 @@ class Child:
                 return None
             if code is not None:
                 return self._ending(Ending(reason="signal" if UNKNOWN < code < 0 else "exit", code=code))
-            limit = self._watch.exceeded(self._state.since, self._state.limit)
+            limit = self._watch.exceeded(self._state.since, self._state.limit) or self._state.hang()
             if limit is not None:
                 self._launched.kill()
                 self._status(_LAST_WAIT)
@@ -201,6 +201,12 @@ class _State:
             return self.stage, self.module, silence
         _, stage, module, stuck = self._sample
         return stage, module, stuck + silence
+
+    def hang(self) -> Ending | None:
+        """A single call of the model that has lasted for half of the deadline: there is no use in waiting for the other half."""
+        if not self.probe or time.monotonic() - self.since < self._seconds / 2 or self.seen(self._seconds)[2] < self._seconds / 2:
+            return None
+        return Ending(reason="timeout", limit=self._seconds)
 
     def _begin(self, seconds: float) -> None:
         self.since, self.limit, self._sample = time.monotonic(), seconds, None
