@@ -184,6 +184,10 @@ class Training:
             return None
         return NoFailure(f"the training probe explains {self.gain:.0%} of the best constant output's loss: there is no failure to explain")
 
+    def untried(self, fact: str) -> str:
+        """Why a trial of some kind is missing: ``fact``, or that there are none of any kind, for this subject has a remedy applied."""
+        return fact if self.trials else "the set-up fails as before, and no further trial was run"
+
     def advantage(self, trial: Attempt) -> float:
         """How much more of the best constant's loss a trial explains than the set-up itself, which counts as no worse than -1.
 

@@ -45,7 +45,7 @@ def failing(training: Training) -> str | None:
     """There is a failure to explain, and the trial was run."""
     unmet = training.nothing_to_explain()
     if unmet is None and not training.trial(CHANGE):
-        return "there are no numeric inputs that vary"
+        return training.untried("there are no numeric inputs that vary")
     return unmet
 
 

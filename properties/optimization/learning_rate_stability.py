@@ -48,7 +48,8 @@ def doubtful(training: Training) -> str | None:
     """The set-up does not learn well, and smaller rates were tried."""
     if training.explains:
         return training.nothing_to_explain()
-    return None if slower(training) else "no smaller learning rate was tried: a larger one explains the failure, or none can"
+    unmet = "no smaller learning rate was tried: a larger one explains the failure, or none can"
+    return None if slower(training) else training.untried(unmet)
 
 
 def measure(training: Training) -> Evidence:

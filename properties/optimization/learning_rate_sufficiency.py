@@ -47,7 +47,7 @@ def failing(training: Training) -> str | None:
     """There is a failure to explain, and larger rates were tried."""
     unmet = training.nothing_to_explain()
     if unmet is None and not faster(training):
-        return "no larger learning rate was tried: the training breaks off, or a smaller one explains the failure"
+        return training.untried("no larger learning rate was tried: the training breaks off, or a smaller one explains the failure")
     return unmet
 
 
