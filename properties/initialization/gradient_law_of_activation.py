@@ -123,7 +123,7 @@ PROPERTY = Property(
     measure=measure,
     conditions=(gaussian,),
     symptoms=("bad initialization", "vanishing gradient", "exploding gradient", "activation and initialisation do not match"),
-    remedies=("he-initialization", "normalization"),
+    remedies=("he-initialization", "glorot-initialization"),
     holds_for=(_net("tanh", "glorot-normal"), _net("gelu", "he-normal"), _net("selu", "lecun-normal"), _net("sigmoid", "glorot-normal"),
                _net("relu", "he-normal-fan-out")),
     fails_for=(_net("tanh", "glorot-normal", Defect(kind="gain", module="4", strength=0.5)),

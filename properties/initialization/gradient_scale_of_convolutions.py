@@ -121,7 +121,7 @@ _STRIDED = (layer("conv2d", channels=12, stride=2, padding=1), layer("relu"), la
 PROPERTY = Property(
     measure=measure,
     symptoms=("vanishing gradient", "exploding gradient", "bad initialization", "grouped convolution"),
-    remedies=("he-initialization", "normalization", "residual-connection"),
+    remedies=("he-initialization",),
     holds_for=(_net(), _net("he-uniform", groups=2), _net(input_shape=(3, 12, 12), layers=_STRIDED)),
     fails_for=(_net("he-normal-fan-out", groups=4), _net("glorot-normal", groups=8),
                _net("he-normal", Defect(kind="gain", module="4", strength=30.0))),
