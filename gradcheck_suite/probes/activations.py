@@ -34,7 +34,7 @@ def _elu(x: Tensor, rest: tuple[Any, ...]) -> Tensor:
 
 def _leaky(x: Tensor, rest: tuple[Any, ...]) -> Tensor:
     slope = abs(float(rest[0])) if rest else 0.01
-    return torch.where(x > 0, 1.0, slope) / max(1.0, slope)
+    return torch.where(x > 0, 1.0, slope).to(x.dtype) / max(1.0, slope)
 
 
 def _hardtanh(x: Tensor, rest: tuple[Any, ...]) -> Tensor:

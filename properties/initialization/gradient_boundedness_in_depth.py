@@ -12,7 +12,8 @@ multiply the gradient at every layer. The first steps are then dictated by the f
 Measured
 --------
 The gradient of the loss with respect to each module's output, its norm along the depth; and the root mean square of those outputs. The
-change from one end to the other, in decades, by least squares over depth, the mean over fresh initialisations.
+change from one end to the other, in decades: the median slope over pairs of modules times the depth, the mean over fresh
+initialisations.
 
 Error
 -----

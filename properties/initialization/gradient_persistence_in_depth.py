@@ -13,7 +13,8 @@ an input. A deep stack of sigmoids loses a factor of four per layer, a ReLU stac
 Measured
 --------
 The gradient of the loss with respect to each module's output, its norm along the depth; and the root mean square of those outputs. The
-change from one end to the other, in decades, by least squares over depth, the mean over fresh initialisations.
+change from one end to the other, in decades: the median slope over pairs of modules times the depth, the mean over fresh
+initialisations.
 
 Error
 -----
