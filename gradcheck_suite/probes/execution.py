@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradcheck_suite.core.errors import GradcheckError, SubjectError
+from gradcheck_suite.core.errors import GradcheckError, NotApplicable, SubjectError
 from gradcheck_suite.core.failures import details_of, message_of
 from gradcheck_suite.core.seeds import derive
 from gradcheck_suite.subject import Batch, Setup, Subject
@@ -145,7 +145,8 @@ def objective(setup: Setup, output: Any, seed: int) -> torch.Tensor:
     """The scalar that is differentiated: the subject's loss, or the contraction of all floating outputs that carry a graph.
 
     Raises:
-        SubjectError: the loss raised or did not return one number, or no output can be differentiated.
+        SubjectError: the loss raised or did not return one number, or no output depends on the trainable parameters there are.
+        NotApplicable: no output can be differentiated because nothing is to be trained.
     """
     if setup.loss is not None:
         with failures("loss"):
@@ -155,6 +156,8 @@ def objective(setup: Setup, output: Any, seed: int) -> torch.Tensor:
             raise SubjectError(f"the loss returned {shape}, not one number", stage="loss")
         return value.reshape(())
     outputs = [tensor for tensor in floating(output) if tensor.requires_grad]
+    if not outputs and not any(parameter.requires_grad for parameter in setup.model.parameters()):
+        raise NotApplicable("no parameter of the model requires a gradient")
     if not outputs:
         raise SubjectError("no floating output of the model depends on anything that requires a gradient", stage="forward")
     return contraction(outputs, cotangents(outputs, seed))

@@ -119,10 +119,17 @@ def awkward(outcomes: str, *names: str, words: str = "") -> list[Awkward]:
 
 
 PURITY: Final = [
-    *awkward("clean", "healthy", "dropout_in_train_mode", "random_factor"),
-    *awkward("clean inconclusive", "batch_norm_in_train_mode", "spectral_norm_in_train_mode"),
-    *awkward("violated", "random_factor_of_another_generator", "wall_clock"),
-    *awkward("violated inconclusive", "weight_changed_in_place", "weight_changed_through_data", "input_changed_in_place"),
+    *awkward("clean", "healthy", "dropout_in_train_mode", "random_factor", "spectral_norm_in_train_mode"),
+    *awkward("clean inconclusive", "batch_norm_in_train_mode"),
+    *awkward("violated", "random_factor_of_another_generator", "wall_clock", words="gradient-determinism: violated"),
+    *awkward("violated", "weight_changed_in_place", "weight_changed_through_data", words="parameter-constancy: violated at body.weight"),
+    *awkward("violated", "input_changed_in_place", words="input-constancy: violated"),
+    *awkward("violated", "drifting_buffer", words="buffer-constancy: violated at total"),
+    *awkward("violated", "reseeds_globally", words="generator-independence: violated"),
+    *awkward("violated", "changes_the_default_dtype", "changes_the_number_of_threads", words="setting-constancy: violated"),
+    *awkward("violated error", "turns_gradients_off", words="setting-constancy: violated at grad mode"),
+    *awkward("violated error", "backward_inside_forward", "registers_a_parameter_per_call", "freezes_a_parameter_per_call",
+             words="registry-constancy: violated"),
 ]
 GRADIENTS: Final = [
     *awkward("clean", "healthy", "complex_inside", "sparse", "second_output_detached"),
@@ -166,6 +173,9 @@ STRUCTURE: Final = [
         "hostile_class_names",
         "hostile_parameter_names",
     ),
+    *awkward("not-applicable", "all_frozen", words="no parameter of the model requires a gradient"),
+    *awkward("not-applicable error", "integer_output", "no_output", words="no floating output"),
+    *awkward("clean not-applicable", "empty_batch"),
     *awkward("error", "missing_keyword", words="missing 1 required keyword-only argument: 'scale'"),
     *awkward("error", "batch_of_one_with_batch_norm", words="more than 1 value per channel"),
     *awkward("error", "wrong_shape", words="shapes cannot be multiplied"),

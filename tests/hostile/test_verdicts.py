@@ -16,7 +16,7 @@ from gradcheck_suite.engine.sources import LocalSource
 from gradcheck_suite.targets import parse, resolve
 from tests.hostile.table import GRADIENTS, MODELS, PURITY, STRUCTURE, Awkward
 
-FAMILIES = ("correctness", "numerics")
+FAMILIES = ("correctness", "numerics", "purity")
 CASES = [(file, case) for file, cases in (("purity", PURITY), ("gradients", GRADIENTS), ("structure", STRUCTURE)) for case in cases]
 
 
