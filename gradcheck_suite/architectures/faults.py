@@ -159,6 +159,12 @@ def parameter_hook(module: nn.Module, strength: float) -> None:
         parameter.register_hook(lambda gradient: strength * gradient)  # type: ignore[no-untyped-call]
 
 
+def shifted_gradient(module: nn.Module, strength: float) -> None:
+    """A hook adds the strength times its root mean square to every entry of the gradient of each of the module's parameters."""
+    for parameter in module.parameters():
+        parameter.register_hook(lambda gradient: gradient + strength * gradient.square().mean().sqrt())  # type: ignore[no-untyped-call]
+
+
 def scaled_entry(module: nn.Module, strength: float) -> None:
     """A hook multiplies the first entry of the gradient of the module's first parameter by the strength."""
     parameter = next(module.parameters())
@@ -222,6 +228,18 @@ def missing_scale(module: Any, strength: float) -> None:
     with torch.no_grad():
         for parameter in (attention.in_proj_weight, attention.in_proj_bias):
             parameter[: attention.embed_dim] *= strength * attention.head_dim**0.5
+
+
+def float32_mask(module: nn.Module, strength: float) -> None:
+    """Attention is given an additive mask of zeros in float32, whatever the dtype of the queries."""
+    change_forward(module, lambda forward, module, x: masked_attention(module, x, torch.zeros(x.shape[1], x.shape[1], dtype=torch.float32)))
+
+
+def masked_attention(module: Any, x: Tensor, mask: Tensor) -> Tensor:
+    """The forward pass of an encoder layer, or of self-attention, with a mask."""
+    if isinstance(module, nn.TransformerEncoderLayer):
+        return nn.TransformerEncoderLayer.forward(module, x, src_mask=mask)
+    return nn.MultiheadAttention.forward(module, x, x, x, need_weights=False, attn_mask=mask)[0]
 
 
 def weights(module: nn.Module) -> list[Tensor]:

@@ -88,6 +88,12 @@ def logarithm_of_zero(loss: Tensor, output: Tensor, module: nn.Module, strength:
     return loss + 0.0 * torch.softmax(strength * output, -1).log().sum()
 
 
+def cancelling_loss(loss: Tensor, output: Tensor, module: nn.Module, strength: float) -> Tensor:
+    """The loss adds the variance of the outputs, as a mean square less a squared mean, after the strength was added to them."""
+    shifted = output + strength
+    return loss + shifted.square().mean() - shifted.mean().square()
+
+
 @dataclass(frozen=True, slots=True)
 class Mistake:
     """One kind of mistake: where it is made and the function that makes it, whose docstring says what the strength is."""
@@ -111,4 +117,5 @@ MISTAKES = MappingProxyType({
     "penalised-loss": Mistake("loss", penalised_loss),
     "detached-loss": Mistake("loss", detached_loss),
     "log-of-zero": Mistake("loss", logarithm_of_zero),
+    "cancelling-loss": Mistake("loss", cancelling_loss),
 })  # fmt: skip
