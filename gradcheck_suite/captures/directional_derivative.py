@@ -51,6 +51,7 @@ class Place:
         tensors: names of the tensors perturbed.
         relevant: whether some of the tensors that disagree carry a gradient in training (parameters, hidden activations).
         handwritten: whether a custom function, hook or registered operation takes part.
+        lifted: whether casts to a narrower type were left out, because nothing could be resolved with them.
         blamed: whether the disagreement is laid on this place rather than on one inside it or around it.
         intended: the reason declared for a mismatch here, or ``""``.
         function, source: the custom function and its ``file:line``, where one is to blame; the line of a loss function.
@@ -72,6 +73,7 @@ class Place:
     tensors: tuple[str, ...]
     relevant: bool = True
     handwritten: bool = False
+    lifted: bool = False
     blamed: bool = False
     intended: str = ""
     function: str | None = None

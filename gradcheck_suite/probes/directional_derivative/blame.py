@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from gradcheck_suite.captures.directional_derivative import Place
 from gradcheck_suite.probes.directional_derivative.comparison import AGREES, ALONE, DISAGREES
-from gradcheck_suite.probes.directional_derivative.context import FAILURES, Culprit, culprits
+from gradcheck_suite.probes.directional_derivative.context import Culprit, culprits
 from gradcheck_suite.probes.directional_derivative.examination import Examination
-from gradcheck_suite.probes.directional_derivative.experiment import Experiment
+from gradcheck_suite.probes.directional_derivative.experiment import FAILURES, Experiment
 from gradcheck_suite.probes.directional_derivative.functions import function_name, function_source
 from gradcheck_suite.probes.directional_derivative.places import kind_of, place_of
 from gradcheck_suite.probes.directional_derivative.record import Call

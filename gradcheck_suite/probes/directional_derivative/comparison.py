@@ -15,8 +15,8 @@ import torch
 from gradcheck_suite.numerics.differences import DOUBLE, Derivative, derivative, measured_noise
 from gradcheck_suite.probes.directional_derivative.directions import Direction, central, direction, values_at
 from gradcheck_suite.probes.directional_derivative.draws import Draws
-from gradcheck_suite.probes.directional_derivative.experiment import Experiment, Linearization, inner
-from gradcheck_suite.probes.directional_derivative.observation import Observation, Seen
+from gradcheck_suite.probes.directional_derivative.experiment import FAILURES, Experiment, Linearization, inner
+from gradcheck_suite.probes.directional_derivative.observation import ROUNDOFF, Observation, Seen
 from gradcheck_suite.probes.directional_derivative.signatures import Kink, smooth_step
 
 AGREES, DISAGREES, KINK, NOISE, NOTHING = "agrees", "disagrees", "kink", "noise", "nothing"
@@ -167,7 +167,7 @@ class _Slope:
             for index, cotangent in zip(self.linear.live, self.linear.cotangents, strict=True):
                 total += float(inner(cotangent, torch.where(cotangent == 0, cotangent, values[index] - self.base[index])).double())
             return total
-        except (ValueError, RuntimeError, AssertionError, ArithmeticError, IndexError):
+        except FAILURES:
             return math.nan
 
     def central(self, step: float) -> float:
@@ -217,7 +217,11 @@ def observed(experiment: Experiment) -> Seen:
     """What one run of the experiment shows beside its values."""
     mode = Observation()
     with mode:
-        experiment.outputs(graph=True)
+        outputs = experiment.outputs(graph=True)
+    for tensor in (*experiment.tensors, *outputs):
+        roundoff = ROUNDOFF.get(tensor.dtype, DOUBLE)
+        if roundoff > mode.seen.roundoff:
+            mode.seen.roundoff, mode.seen.narrow = roundoff, f"{str(tensor.dtype).removeprefix('torch.')} throughout"
     return mode.seen
 
 

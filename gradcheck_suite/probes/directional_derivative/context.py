@@ -17,14 +17,12 @@ from gradcheck_suite.probes.directional_derivative.comparison import ALONE, DISA
 from gradcheck_suite.probes.directional_derivative.directions import direction
 from gradcheck_suite.probes.directional_derivative.draws import Draws
 from gradcheck_suite.probes.directional_derivative.examination import Examination
-from gradcheck_suite.probes.directional_derivative.experiment import Experiment, Linearization, linearize, masked
+from gradcheck_suite.probes.directional_derivative.experiment import FAILURES, Experiment, Linearization, linearize, masked
 from gradcheck_suite.probes.directional_derivative.graph import survey
 from gradcheck_suite.probes.directional_derivative.interception import Proceed, intercepted
 from gradcheck_suite.probes.directional_derivative.record import Call
 from gradcheck_suite.probes.directional_derivative.trees import Tree
 from gradcheck_suite.probes.directional_derivative.units import ModuleCall, Surroundings
-
-FAILURES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, AssertionError, ArithmeticError, NotImplementedError)
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from typing import Final
 import torch
 
 from gradcheck_suite.probes.directional_derivative.draws import Draws
-from gradcheck_suite.probes.directional_derivative.experiment import Experiment, Linearization, inner
+from gradcheck_suite.probes.directional_derivative.experiment import FAILURES, Experiment, Linearization, inner
 
 _LARGE: Final = 1e6
 _MASKING: Final = 1e8
@@ -135,9 +135,17 @@ def values_at(experiment: Experiment, along: Direction, length: float, graph: bo
 
 
 def central(experiment: Experiment, linear: Linearization, along: Direction, length: float) -> float:
-    """The central difference of Σ<u, f> over ``2·length``; entries are subtracted before they are summed."""
-    above = values_at(experiment, along, length)
-    below = values_at(experiment, along, -length)
+    """The central difference of Σ<u, f> over ``2·length``; entries are subtracted before they are summed.
+
+    NaN where the run fails there, or gives tensors of other shapes.
+    """
+    try:
+        above = values_at(experiment, along, length)
+        below = values_at(experiment, along, -length)
+    except FAILURES:
+        return math.nan
+    if len(above) != len(below) or any(a.shape != b.shape for a, b in zip(above, below, strict=True)):
+        return math.nan
     total = 0.0
     for index, cotangent in zip(linear.live, linear.cotangents, strict=True):
         total += float(inner(cotangent, above[index] - below[index]))

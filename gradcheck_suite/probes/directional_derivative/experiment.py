@@ -3,14 +3,18 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Final
 
 import torch
 
 from gradcheck_suite.probes.directional_derivative.draws import Draws
 from gradcheck_suite.probes.directional_derivative.graph import Survey, survey
+from gradcheck_suite.probes.directional_derivative.lifting import Lifting
 
+FAILURES: Final = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError)
+_USUAL: Final[AbstractContextManager[object]] = nullcontext()
 PARAMETER, INPUT, DATA, STUB = "parameter", "input", "data", "stub"
 
 
@@ -23,6 +27,7 @@ class Experiment(ABC):
             output of an inner call that is replaced).
         detached: whether outputs that carry no gradient are compared too: ``never``, ``alone`` (where no output carries one) or
             ``always``.
+        lifted: whether casts to a narrower type are left out (see ``lifting``).
         untouched: per tensor position, a mask of entries that no direction moves, because PyTorch defines their gradient
             away (the padding row of an embedding).
     """
@@ -32,6 +37,7 @@ class Experiment(ABC):
         self.roles: list[str] = []
         self.untouched: dict[int, torch.Tensor] = {}
         self.detached = "never"
+        self.lifted = False
         self.runs = 0
         self._places: dict[int, torch.Tensor] = {}
 
@@ -67,6 +73,10 @@ class Experiment(ABC):
             self.tensors[position].data = value
         self._places.clear()
 
+    def arithmetic(self) -> AbstractContextManager[object]:
+        """The context that forward and backward passes run in."""
+        return Lifting() if self.lifted else _USUAL  # type: ignore[no-untyped-call]
+
     def close(self) -> None:
         """Undo what the experiment displaced or installed."""
         self.replace()
@@ -74,7 +84,7 @@ class Experiment(ABC):
     def outputs(self, graph: bool = False) -> list[torch.Tensor]:
         """One run from the same state as every other, its outputs detached; with ``graph``, in the grad mode of training."""
         self.runs += 1
-        with nullcontext() if graph else torch.no_grad():
+        with nullcontext() if graph else torch.no_grad(), self.arithmetic():
             values = [value.detach() for value in self.run()]
         self.reset()
         return values
@@ -110,7 +120,7 @@ def linearize(
 
     ``outputs`` are those of a run just made, whose state has not been reset yet.
     """
-    with torch.enable_grad():
+    with torch.enable_grad(), experiment.arithmetic():
         outputs = experiment.run() if outputs is None else outputs
         live = [index for index, output in enumerate(outputs) if output.requires_grad]
         carrying = [outputs[index] for index in live]

@@ -11,7 +11,7 @@ from torch import nn
 from gradcheck_suite.probes.directional_derivative.comparison import ALONE, DISAGREES
 from gradcheck_suite.probes.directional_derivative.draws import Draws
 from gradcheck_suite.probes.directional_derivative.examination import examine
-from gradcheck_suite.probes.directional_derivative.experiment import INPUT, Experiment
+from gradcheck_suite.probes.directional_derivative.experiment import FAILURES, INPUT, Experiment
 from gradcheck_suite.probes.directional_derivative.graph import generated
 from gradcheck_suite.probes.directional_derivative.lines import relative
 from gradcheck_suite.probes.directional_derivative.trees import Tree, inexact_leaves
@@ -130,19 +130,17 @@ def wrong_functions(experiment: Experiment, functions: list[type[Any]], draws: D
         call = FunctionCall(function, args)
         try:
             found = examine(call, draws, ALONE)
-        except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, AssertionError):
+        except FAILURES:
             continue
         if found.status == DISAGREES:
             wrong.append(function)
     return wrong
 
 
-def wrong_function(experiment: Experiment, functions: list[type[Any]], draws: Draws) -> type[Any] | None:
-    """The custom function to name for a place that disagrees: one that is wrong by itself, else the only one there."""
-    if not functions:
-        return None
-    wrong = wrong_functions(experiment, functions, draws)
-    return wrong[0] if wrong else functions[0] if len(functions) == 1 else None
+def wrong_function(experiment: Experiment, functions: list[type[Any]], draws: Draws) -> tuple[type[Any] | None, bool]:
+    """The custom function to name for a place that disagrees, and whether it is wrong by itself; else the only one there."""
+    wrong = wrong_functions(experiment, functions, draws) if functions else []
+    return (wrong[0], True) if wrong else (functions[0] if len(functions) == 1 else None, False)
 
 
 def loss_name(module: nn.Module) -> str:

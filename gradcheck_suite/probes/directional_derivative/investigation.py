@@ -12,11 +12,10 @@ from gradcheck_suite.captures.directional_derivative import DirectionalDerivativ
 from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.core.seeds import derive
 from gradcheck_suite.probes.directional_derivative import blame
-from gradcheck_suite.probes.directional_derivative.comparison import ALONE, IN_PLACE
-from gradcheck_suite.probes.directional_derivative.context import FAILURES
+from gradcheck_suite.probes.directional_derivative.comparison import ALONE, IN_PLACE, KINK, NOISE, NOTHING
 from gradcheck_suite.probes.directional_derivative.draws import Draws
 from gradcheck_suite.probes.directional_derivative.examination import Examination, examine
-from gradcheck_suite.probes.directional_derivative.experiment import Linearization, linearize
+from gradcheck_suite.probes.directional_derivative.experiment import FAILURES, Linearization, linearize
 from gradcheck_suite.probes.directional_derivative.generators import Generators, sources
 from gradcheck_suite.probes.directional_derivative.likeness import Likeness
 from gradcheck_suite.probes.directional_derivative.places import of_loss, place_of, unreplayed
@@ -29,6 +28,7 @@ from gradcheck_suite.probes.execution import failures
 from gradcheck_suite.subject import Setup
 
 WHOLE: Final = "whole"
+_MANNERS: Final = ((True, False), (True, True), (False, False), (False, True))  # (plain data is moved too, narrow casts are left out)
 
 
 class Investigation:
@@ -71,19 +71,23 @@ class Investigation:
         """
         glue = bool(call.inner) and not inside
         role = "glue" if glue else "inside" if call.inner else "alone"
-        try:
-            place = self._examined(call, role, detached)
-        except FAILURES as error:
-            place = unreplayed(call.module, call.path, role, error)
-            if not all(call.carried):
-                with suppress(*FAILURES):
-                    place = self._examined(call, role, detached, data=False)
+        place, failure = None, None
+        for data, lifted in _MANNERS:
+            if (data or not all(call.carried)) and (not lifted or place is None or _narrow(place)):
+                try:
+                    place = _better(place, self._examined(call, role, detached, (data, lifted)))
+                except FAILURES as error:
+                    failure = failure or error
+            if place is not None and place.status not in (KINK, NOISE):
+                break
+        if place is None:
+            place = unreplayed(call.module, call.path, role, failure or RuntimeError("nothing was run"))
         if place.relevant and not call.differentiable:
             place = replace(place, relevant=False)
         return of_loss(place, call.module)
 
-    def _examined(self, call: Call, role: str, detached: bool, data: bool = True) -> Place:
-        unit = GlueCall(call, self.around, data) if role == "glue" else ModuleCall(call, self.around, data)
+    def _examined(self, call: Call, role: str, detached: bool, manner: tuple[bool, bool]) -> Place:
+        unit = GlueCall(call, self.around, *manner) if role == "glue" else ModuleCall(call, self.around, *manner)
         unit.detached = "always" if detached else "never"
         try:
             found = examine(unit, self.draws, ALONE, own_code=not self.around.facts(call.module).stock)
@@ -126,6 +130,12 @@ class Investigation:
     def _in_place(self, linear: Linearization) -> tuple[Place, Examination]:
         found = examine(self.whole, self.draws, IN_PLACE, first=linear)
         place = place_of(self.whole, found, (self.whole.model, "", WHOLE), self.draws, IN_PLACE)
+        if _narrow(place) and place.status == NOISE:
+            self.whole.lifted = True
+            with suppress(*FAILURES):
+                other = examine(self.whole, self.draws, IN_PLACE)
+                place = _better(place, place_of(self.whole, other, (self.whole.model, "", WHOLE), self.draws, IN_PLACE))
+            self.whole.lifted = place.lifted
         self.whole.replace()
         self.evaluations += self.whole.runs
         return place, found
@@ -150,6 +160,16 @@ class Investigation:
             arguments = call.arguments.build([None] * len(call.arguments.leaves))
             for path in exact_paths(arguments):
                 yield call.path, f"input{path}: not a floating tensor"
+
+
+def _narrow(place: Place) -> bool:
+    """Whether a narrow type inside is what keeps the place from being decided."""
+    return any(note.startswith("precision bottleneck") for note in place.note)
+
+
+def _better(place: Place | None, other: Place) -> Place:
+    """The second of two examinations of a place where it decides, else the first."""
+    return other if place is None or other.status not in (KINK, NOISE, NOTHING) else place
 
 
 class _Failed:

@@ -11,7 +11,7 @@ from gradcheck_suite.probes.directional_derivative.comparison import DISAGREES, 
 from gradcheck_suite.probes.directional_derivative.directions import Direction, direction, values_at
 from gradcheck_suite.probes.directional_derivative.draws import Draws
 from gradcheck_suite.probes.directional_derivative.examination import Examination
-from gradcheck_suite.probes.directional_derivative.experiment import Experiment, Linearization, inner
+from gradcheck_suite.probes.directional_derivative.experiment import FAILURES, Experiment, Linearization, inner
 from gradcheck_suite.probes.directional_derivative.patterns import Samples, pattern
 
 _MOST_TENSORS: Final = 200
@@ -113,7 +113,7 @@ def _along(experiment: Experiment, linear: Linearization, position: int, vector:
     along = Direction([position], [vector], [1.0], 0.0, 0.0, False)
     try:
         above, below = values_at(experiment, along, step, graph=True), values_at(experiment, along, -step, graph=True)
-    except (ValueError, RuntimeError, AssertionError, ArithmeticError, IndexError):
+    except FAILURES:
         return math.nan
     parts = (inner(u, above[i] - below[i]) for i, u in zip(linear.live, linear.cotangents, strict=True))
     return sum(float(part) for part in parts) / (2 * step)
@@ -132,7 +132,7 @@ def _precise(experiment: Experiment, linear: Linearization, position: int, index
 
     try:
         found = derivative(function, first_step=1e-2, levels=6, magnitude=linear.magnitude)
-    except (ValueError, RuntimeError, AssertionError, ArithmeticError, IndexError):
+    except FAILURES:
         return math.nan
     return found.value / _scale(value)
 

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradcheck_suite.probes.directional_derivative.lines import users_line
 
-_ROUNDOFF: Final = {torch.float64: 2.0**-53, torch.complex128: 2.0**-53, torch.float32: 2.0**-24, torch.complex64: 2.0**-24,
+ROUNDOFF: Final = {torch.float64: 2.0**-53, torch.complex128: 2.0**-53, torch.float32: 2.0**-24, torch.complex64: 2.0**-24,
                     torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
 _COPIES: Final = frozenset(("_to_copy", "copy_", "copy", "to"))
 
@@ -60,7 +60,7 @@ class Observation(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _cast(self, source: Any, target: Any) -> None:
         if not (isinstance(source, torch.Tensor) and isinstance(target, torch.Tensor)):
             return
-        before, after = _ROUNDOFF.get(source.dtype), _ROUNDOFF.get(target.dtype)
+        before, after = ROUNDOFF.get(source.dtype), ROUNDOFF.get(target.dtype)
         if before is not None and after is not None and after > max(before, self.seen.roundoff):
             self.seen.roundoff = after
             self.seen.narrow = f"{_short(source.dtype)} to {_short(target.dtype)}{_at_line()}"

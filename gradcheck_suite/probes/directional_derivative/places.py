@@ -44,7 +44,7 @@ def place_of(experiment: Experiment, found: Examination, where: tuple[nn.Module,
     place = Place(
         module=path, kind=kind_of(module), role=role, calls=1, status=status, analytic=outcome.analytic, numeric=outcome.numeric,
         error=outcome.error, scale=outcome.scale, tensors=tuple(experiment.names()) if status == DISAGREES else (),
-        handwritten=found.linear.survey.handwritten, kinks=tuple(found.kinks), note=_notes(experiment, found),
+        handwritten=found.linear.survey.handwritten, lifted=experiment.lifted, kinks=tuple(found.kinks), note=_notes(experiment, found),
         ruled_out=_ruled_out(found) if status == DISAGREES else (),
     )
     if status != DISAGREES:
@@ -54,11 +54,11 @@ def place_of(experiment: Experiment, found: Examination, where: tuple[nn.Module,
 
 def _localised(experiment: Experiment, found: Examination, place: Place, draws: Draws, look: Look) -> Place:
     parts = breakdown(experiment, found, draws, look)
-    function = wrong_function(experiment, found.linear.survey.functions, draws)
+    function, proven = wrong_function(experiment, found.linear.survey.functions, draws)
     roles = [part.role for part in parts] or experiment.roles
     return replace(
         place, breakdown=parts, relevant=any(role != DATA for role in roles),
-        handwritten=function is not None or found.linear.survey.hooked,
+        handwritten=proven or found.linear.survey.hooked,
         function=function_name(function) if function is not None else None,
         source=function_source(function) if function is not None else None,
     )
@@ -79,6 +79,8 @@ def _notes(experiment: Experiment, found: Examination) -> tuple[str, ...]:
         notes.append(outcome.text)
     if found.displaced:
         notes.append(f"decided at {found.displaced}" if found.displaced.startswith("a point") else found.displaced)
+    if experiment.lifted:
+        notes.append("casts to a narrower type were left out: with them nothing could be resolved")
     if outcome.seen.narrow:
         notes.append(f"precision bottleneck: {outcome.seen.narrow}")
     if not outcome.repeats:

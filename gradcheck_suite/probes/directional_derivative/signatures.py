@@ -13,6 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradcheck_suite.probes.directional_derivative.choices import Choice, choices, results
+from gradcheck_suite.probes.directional_derivative.experiment import FAILURES
 from gradcheck_suite.probes.directional_derivative.lines import users_line
 
 
@@ -103,7 +104,7 @@ def difference(reference: list[Choice], run: Callable[[], Any]) -> Kink | None:
     try:
         with mode:
             run()
-    except (ValueError, RuntimeError, AssertionError, ArithmeticError, IndexError) as error:
+    except FAILURES as error:
         return Kink(operation=f"the model raises {type(error).__name__}", flips=1, total=1, entry=(), source="")
     mode.finish()
     return mode.kink

@@ -11,6 +11,7 @@ import torch
 
 from gradcheck_suite.probes.directional_derivative.draws import Draws
 from gradcheck_suite.probes.directional_derivative.experiment import displaced, inner
+from gradcheck_suite.probes.directional_derivative.lifting import widened
 from gradcheck_suite.probes.directional_derivative.record import Call
 from gradcheck_suite.probes.directional_derivative.trees import Tree
 
@@ -18,11 +19,13 @@ from gradcheck_suite.probes.directional_derivative.trees import Tree
 class Stub:
     """Stand-in for one recorded call. ``free`` is a scalar leaf at 1 where the call has no inputs that carry numbers."""
 
-    def __init__(self, call: Call, output: Tree, draws: Draws) -> None:
+    def __init__(self, call: Call, output: Tree, draws: Draws, lifted: bool = False) -> None:
         self._output, self._given, self._draws = output, call.given, draws
-        self._inputs = call.arguments.leaves
+        self._arguments = call.arguments
+        self._inputs = [widened(leaf) if lifted else leaf for leaf in call.arguments.leaves]
         self._functionals = [_functional(value, draws) for value in self._inputs]
-        self._base = output.leaves
+        self._outputs = [widened(leaf) if lifted else leaf for leaf in output.leaves]
+        self._base = self._outputs
         self._weights = self._made_weights()
         self.free: torch.Tensor | None = None
         if not self._inputs and any(self._given):
@@ -30,32 +33,40 @@ class Stub:
 
     def displace(self, size: float) -> None:
         """Move the base outputs away from exact zeros and ties."""
-        self._base = [displaced(value, self._draws, size) for value in self._output.leaves]
+        self._base = [displaced(value, self._draws, size) for value in self._outputs]
         self._weights = self._made_weights()
 
     def replace(self) -> None:
         """Back to the recorded outputs."""
-        if self._base is not self._output.leaves:
-            self._base = self._output.leaves
+        if self._base is not self._outputs:
+            self._base = self._outputs
             self._weights = self._made_weights()
 
-    def distance(self, leaves: list[torch.Tensor]) -> float:
+    def distance(self, given: Tree) -> float:
         """How far inputs are from the recorded ones, infinite where they do not fit."""
-        if len(leaves) != len(self._inputs) or any(a.shape != b.shape for a, b in zip(leaves, self._inputs, strict=True)):
+        pairs = list(zip(self._matched(given), self._inputs, strict=True))
+        if any(a is None or a.shape != b.shape for a, b in pairs):
             return math.inf
-        return sum(float((a.detach() - b).abs().sum()) for a, b in zip(leaves, self._inputs, strict=True))
+        return sum(float((a.detach() - b).abs().sum()) for a, b in pairs if a is not None)
 
-    def __call__(self, leaves: list[torch.Tensor]) -> Any:
+    def _matched(self, given: Tree) -> list[torch.Tensor | None]:
+        """The recorded inputs' counterparts: in order, or by path where a cache has grown or shrunk."""
+        if len(given.leaves) == len(self._inputs):
+            return list(given.leaves)
+        named = dict(zip(given.paths(), given.leaves, strict=True))
+        return [named.get(path) for path in self._arguments.paths()]
+
+    def __call__(self, given: Tree) -> Any:
         """The output for these inputs; integers and whatever else was returned come back as recorded."""
-        if len(leaves) != len(self._inputs):
-            raise ValueError("an inner module was called with other arguments than before")
         moved: torch.Tensor | None = None if self.free is None else self.free - 1
-        for value, base, (functional, factor) in zip(leaves, self._inputs, self._functionals, strict=True):
+        for value, base, (functional, factor) in zip(self._matched(given), self._inputs, self._functionals, strict=True):
+            if value is None or value.shape != base.shape:
+                continue
             part = inner(value - base, functional) * factor
             moved = part if moved is None else moved + part
         made = []
-        for base, weight, given in zip(self._base, self._weights, self._given, strict=True):
-            if moved is None or not given:
+        for base, weight, carries in zip(self._base, self._weights, self._given, strict=True):
+            if moved is None or not carries:
                 made.append(base.clone())
             else:
                 made.append(torch.addcmul(base, weight, moved.to(base.dtype)))

@@ -4,18 +4,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import nn
 
 from gradcheck_suite.core.errors import SubjectError
+from gradcheck_suite.probes.directional_derivative.lifting import WIDER
+from gradcheck_suite.probes.directional_derivative.trees import Tree
 from gradcheck_suite.probes.execution import failures
 from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.subject import Batch, Setup, Subject
-
-_WIDER: Final = {torch.float32: torch.float64, torch.float16: torch.float64, torch.bfloat16: torch.float64,
-                 torch.complex64: torch.complex128, torch.complex32: torch.complex128}
 
 
 @contextmanager
@@ -70,7 +69,7 @@ def widened(root: nn.Module, apart: bool) -> bool:
             if not isinstance(tensor, torch.Tensor) or id(tensor) in seen or not tensor.is_leaf:
                 continue
             seen.add(id(tensor))
-            wider = _WIDER.get(tensor.dtype)
+            wider = WIDER.get(tensor.dtype)
             if wider is not None:
                 changed = True
                 tensor.grad = None
@@ -82,12 +81,10 @@ def widened(root: nn.Module, apart: bool) -> bool:
 
 
 def _cast(value: Any) -> Any:
-    from gradcheck_suite.probes.directional_derivative.trees import Tree
-
     tree = Tree(value)
     leaves = []
     for leaf in tree.leaves:
-        wide = leaf.detach().to(_WIDER.get(leaf.dtype, leaf.dtype))
+        wide = leaf.detach().to(WIDER.get(leaf.dtype, leaf.dtype))
         leaves.append(wide.requires_grad_(leaf.requires_grad))
     return tree.build(leaves)
 

@@ -14,10 +14,11 @@ from gradcheck_suite.probes.directional_derivative.experiment import DATA, INPUT
 from gradcheck_suite.probes.directional_derivative.generators import Generators
 from gradcheck_suite.probes.directional_derivative.graph import Survey
 from gradcheck_suite.probes.directional_derivative.interception import Proceed, intercepted
+from gradcheck_suite.probes.directional_derivative.lifting import widened
 from gradcheck_suite.probes.directional_derivative.record import Call
 from gradcheck_suite.probes.directional_derivative.resets import Resets
 from gradcheck_suite.probes.directional_derivative.stubs import Stub
-from gradcheck_suite.probes.directional_derivative.trees import argument_names, inexact_leaves
+from gradcheck_suite.probes.directional_derivative.trees import Tree, argument_names, inexact_leaves
 
 
 @dataclass(slots=True)
@@ -54,12 +55,14 @@ class ModuleCall(Experiment):
     Without ``data``, inputs that carried no gradient in place are left alone (a target that must be 0 or 1, say).
     """
 
-    def __init__(self, call: Call, around: Surroundings, data: bool = True) -> None:
+    def __init__(self, call: Call, around: Surroundings, data: bool = True, lifted: bool = False) -> None:
         super().__init__()
+        self.lifted = lifted
         self.call, self.around = call, around
         self._copies = not around.facts(call.module).stock
         self._moving = [carried or data for carried in call.carried]
-        self.inputs = [leaf.detach().requires_grad_(moves) for leaf, moves in zip(call.arguments.leaves, self._moving, strict=True)]
+        leaves = [widened(leaf) if lifted else leaf for leaf in call.arguments.leaves]
+        self.inputs = [leaf.detach().requires_grad_(moves) for leaf, moves in zip(leaves, self._moving, strict=True)]
         self.tensors = [leaf for leaf in self.inputs if leaf.requires_grad]
         self.roles = [INPUT if carried else DATA for carried, moves in zip(call.carried, self._moving, strict=True) if moves]
         self._parameters = self._trainable()
@@ -108,14 +111,14 @@ class ModuleCall(Experiment):
 class GlueCall(ModuleCall):
     """A call of a container with its inner calls replaced by stubs: its own code, and the parameters it uses itself."""
 
-    def __init__(self, call: Call, around: Surroundings, data: bool = True) -> None:
-        super().__init__(call, around, data)
+    def __init__(self, call: Call, around: Surroundings, data: bool = True, lifted: bool = False) -> None:
+        super().__init__(call, around, data, lifted)
         self._copies = True
         self._stubs: dict[int, list[Stub]] = {}
         self._turns: dict[int, int] = {}
         for inner in call.inner:
             if inner.output is not None:
-                stub = Stub(inner, inner.output, around.draws)
+                stub = Stub(inner, inner.output, around.draws, lifted)
                 self._stubs.setdefault(id(inner.module), []).append(stub)
                 if stub.free is not None:
                     self.tensors.append(stub.free)
@@ -162,10 +165,10 @@ class GlueCall(ModuleCall):
         stubs = self._stubs[id(module)]
         turn = self._turns.get(id(module), 0)
         self._turns[id(module)] = turn + 1
-        leaves = inexact_leaves((*args, *kwargs.values()))
+        given = Tree((*args, *kwargs.values()))
         if turn < len(stubs):
-            return stubs[turn](leaves)
-        return min(stubs, key=lambda stub: stub.distance(leaves))(leaves)  # a checkpoint calls again, in whatever order
+            return stubs[turn](given)
+        return min(stubs, key=lambda stub: stub.distance(given))(given)  # a checkpoint calls again, in whatever order
 
     def _all_stubs(self) -> Iterable[Stub]:
         return (stub for stubs in self._stubs.values() for stub in stubs)
