@@ -43,6 +43,10 @@ class WeightSample:
         """Natural logarithm of the mean square over the law's variance."""
         return math.log(self.mean_square / LAWS[law](self.fan_in, self.fan_out)) if self.mean_square > 0 else -math.inf
 
+    def follows(self, law: str) -> bool:
+        """Whether the mean square is within ten per cent, or five standard errors, of the law's variance."""
+        return abs(self.deviation(law)) < max(0.1, self.half_width(5.0))
+
     @property
     def nearest(self) -> str:
         """The known law with the nearest variance."""
@@ -56,6 +60,10 @@ class WeightSample:
         return z * math.sqrt((max(self.kurtosis, 3.0) - 1.0) / self.size)
 
 
+# A weight whose standard deviation is ten times off what all others follow; in the logarithm of the variance.
+ODD = 2.0 * math.log(10.0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightLaw:
     """Every weight with at least two axes that ran, in order of execution.
@@ -67,3 +75,8 @@ class WeightLaw:
 
     weights: tuple[WeightSample, ...]
     alpha: float
+
+    def common(self) -> str:
+        """The law that most of the weights follow closely, at least two of three; ``""`` where there is none."""
+        count, law = max(((sum(weight.follows(name) for weight in self.weights), name) for name in LAWS), default=(0, ""))
+        return law if len(self.weights) > 2 and count > len(self.weights) / 2 else ""

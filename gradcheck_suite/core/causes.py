@@ -22,7 +22,7 @@ DEFECTS = (
 CANDIDATES = (
     "output-range", "regularization-strength", "gradient-persistence-in-depth", "gradient-boundedness-in-depth", "temporal-persistence",
     "temporal-boundedness", "attention-spread", "update-resolution", "epsilon-smallness", "input-scale", "learning-rate-stability",
-    "learning-rate-sufficiency", "weight-variance", "target-scale", "slopes-off-the-flat", "unsaturated-fraction",
+    "learning-rate-sufficiency", "weight-consistency", "weight-variance", "target-scale", "slopes-off-the-flat", "unsaturated-fraction",
     "gradient-scale-across-depth", "gradient-scale-per-layer", "sharpness-within-stability", "initial-loss", "live-units-after-training",
     "gradient-precision",
 )
@@ -50,7 +50,7 @@ EXPLAINED_BY: Mapping[str, frozenset[str]] = MappingProxyType({
     "epsilon-smallness": frozenset(_SHRINKING),
     "learning-rate-sufficiency": frozenset((*_SHRINKING, "update-resolution", "epsilon-smallness", "live-layers", "unit-distinctness")),
     "sharpness-within-stability": frozenset((*_GROWING, "input-scale", "learning-rate-stability")),
-    "initial-loss": frozenset((*_GROWING, "input-scale", "weight-variance", "target-scale", "output-range")),
+    "initial-loss": frozenset((*_GROWING, "input-scale", "weight-consistency", "weight-variance", "target-scale", "output-range")),
     "gradient-scale-across-depth": frozenset((*_SHRINKING, *_GROWING)),
     "gradient-scale-per-layer": frozenset((*_SHRINKING, *_GROWING, "gradient-scale-across-depth")),
     "target-scale": frozenset((*_UNSTABLE, "learning-rate-sufficiency", "learning-rate-stability")),

@@ -14,7 +14,8 @@ residual blocks) have such a gradient at first and leave it after one step.
 Measured
 --------
 The number of steps, out of three, in which some entry of some parameter of a module has a gradient other than zero. One piece of
-evidence per module; one for the whole model where all are zero.
+evidence per module that has; one for all that have not, which names the last of them in the model's order; one for the whole model
+where all are zero.
 
 Error
 -----
@@ -60,8 +61,13 @@ def measure(first_steps: FirstSteps) -> Iterator[Evidence]:
                         "(a clamped or saturated loss, a rounded or compared output, a softmax over one class)")
         return
     for module, count in counts.items():
-        note = "" if count else "all gradients of the module are exactly zero: what follows it is dead, saturated or multiplied by zero"
-        yield _evidence(count, Where(module=module), note)
+        if count:
+            yield _evidence(count, Where(module=module), "")
+    still = [module for module, count in counts.items() if not count]
+    if still:
+        others = f", and so are those of {len(still) - 1} modules before it" if len(still) > 1 else ""
+        yield _evidence(0, Where(module=still[-1]), f"all gradients of the module are exactly zero{others}: what follows it is dead, "
+                        "saturated or multiplied by zero")
 
 
 def _evidence(count: int, where: Where, note: str) -> Evidence:

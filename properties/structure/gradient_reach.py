@@ -13,8 +13,8 @@ the right values and never learns. Nothing fails: the loss may even fall, by wha
 Measured
 --------
 The number of backward passes, out of the three made, in which a parameter's gradient exists at all (``grad is not None``);
-the least over the parameters of a module. One piece of evidence per module; one for the whole model where no parameter is
-reached.
+the least over the parameters of a module. One piece of evidence per module that is reached, one for all that are not, which
+names the last of them in the model's order, for the cut lies behind it; one for the whole model where no parameter is reached.
 
 Error
 -----
@@ -57,6 +57,7 @@ def measure(first_steps: FirstSteps) -> Iterator[Evidence]:
                         "Look for detach(), .data, no_grad() or item() between the output and the loss")
         return
     reached = (~first_steps.missing).sum(axis=0)
+    cut: list[Where] = []
     for module, positions in first_steps.by_module().items():
         facts = [first_steps.parameters[position] for position in positions]
         least = positions[int(np.argmin(reached[list(positions)]))]
@@ -64,11 +65,15 @@ def measure(first_steps: FirstSteps) -> Iterator[Evidence]:
         if count:
             yield _evidence(count, Where(module=module), "")
         elif any(fact.exercised for fact in facts):
-            yield _evidence(0, where, "the module ran and receives no gradient: a detached branch, disconnected from the loss")
+            cut.append(where)
         elif any(fact.alternative for fact in facts):
             yield _evidence(float("nan"), where, "the module did not run on this batch, another of its list did")
         else:
             yield _evidence(0, where, "the module never ran: not exercised by this batch, disconnected from the loss", Level.INDICATOR)
+    if cut:
+        others = f"; nor do {len(cut) - 1} modules before it" if len(cut) > 1 else ""
+        yield _evidence(0, cut[-1], "the module ran and receives no gradient: a detached branch, disconnected from the loss, cut between "
+                        f"this module and the loss{others}")
 
 
 def _evidence(count: float, where: Where, note: str, level: Level | None = None) -> Evidence:
