@@ -21,12 +21,12 @@ from gradcheck_suite.targets import Options, parse, resolve
 from tests.engine.children import left_by, recorded
 
 ROOT = Path(__file__).resolve().parents[2]
-MODELS = ROOT / "tests" / "hostile" / "models" / "process.py"
+MODELS = ROOT / "tests" / "hostile" / "models"
 LIMITS = Limits(seconds=20.0)
 
 
-def source_of(name: str, limits: Limits = LIMITS) -> ChildSource:
-    return ChildSource(parse(f"{MODELS}:{name}"), Options(), budget("quick"), 3, limits)
+def source_of(name: str, limits: Limits = LIMITS, file: str = "process") -> ChildSource:
+    return ChildSource(parse(f"{MODELS}/{file}.py:{name}"), Options(), budget("quick"), 3, limits)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def opened() -> Iterator[list[ChildSource]]:
 
 def test_a_child_measures_what_this_process_measures(opened: list[ChildSource], children: list[parent.Child]) -> None:
     opened.append(source := source_of("healthy"))
-    local = LocalSource(resolve(parse(f"{MODELS}:healthy")), budget("quick"), 3)
+    local = LocalSource(resolve(parse(f"{MODELS}/process.py:healthy")), budget("quick"), 3)
     assert source.facts == local.facts
     names = ("structure", "backward_pass", "repeated_pass")
     source.prefetch(names)
@@ -59,7 +59,7 @@ def test_a_child_measures_what_this_process_measures(opened: list[ChildSource], 
 def test_the_surroundings_of_a_child(opened: list[ChildSource], monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("GC_TEST_TOKEN", "AWS_GC_TEST", "gc_test_GC_TEST_key", "GC_TEST_PLAIN"):
         monkeypatch.setenv(name, "x")
-    opened.append(source := source_of("tells_its_surroundings"))
+    opened.append(source := source_of("tells_its_surroundings", file="rude"))
     with pytest.raises(SubjectError) as caught:
         source.capture("backward_pass")
     facts = json.loads(str(caught.value).partition("FACTS")[2])
@@ -141,7 +141,7 @@ def test_a_build_that_fails_later_is_the_end_of_the_remaining_probes(tmp_path: P
 
 
 def test_one_interpreter_per_child_works_as_well(monkeypatch: pytest.MonkeyPatch, children: list[parent.Child]) -> None:
-    source = source_of("leaves_a_session", Limits(seconds=60.0))
+    source = source_of("leaves_a_session", Limits(seconds=60.0), "rude")
     monkeypatch.setattr(parent, "launch", lambda *args, fork: launch.launch(*args, fork=False))
     assert source.capture("repeated_pass")
     assert [process.name() for process in left_by(children)] == ["sleep"]
@@ -185,7 +185,7 @@ def test_a_killed_server_is_started_again(opened: list[ChildSource]) -> None:
 
 
 def test_nothing_that_the_model_started_is_left(children: list[parent.Child]) -> None:
-    source = source_of("leaves_a_session")
+    source = source_of("leaves_a_session", file="rude")
     assert source.capture("backward_pass")
     assert [process.name() for process in left_by(children)] == ["sleep"]
     source.close()

@@ -18,14 +18,20 @@ class Harmful:
 
     name: str
     words: str = ""
+    file: str = "process"
     stage: str = "forward"
     module: str | None = "body.2"
     limits: Limits = ORDINARY
 
 
-def harmful(words: str, *names: str, limits: Limits = ORDINARY) -> list[Harmful]:
+def harmful(words: str, *names: str, file: str = "process", limits: Limits = ORDINARY) -> list[Harmful]:
     """Models with one outcome in common."""
-    return [Harmful(name=name, words=words, limits=limits) for name in names]
+    return [Harmful(name=name, words=words, file=file, limits=limits) for name in names]
+
+
+def rude(words: str, *names: str, limits: Limits = ORDINARY) -> list[Harmful]:
+    """Models of the file ``rude.py`` with one outcome in common."""
+    return harmful(words, *names, file="rude", limits=limits)
 
 
 RESULT: Final = "before there was a result"
@@ -56,16 +62,15 @@ PROCESS: Final = [
         limits=SHORT,
     ),
     Harmful(name="loop_backward", words="a single call did not return for", stage="backward", limits=SHORT),
-    *harmful("memory limit of 500 MiB|allocate memory|MemoryError", "grows_slowly", limits=Limits(seconds=20.0, memory=500 * MIB)),
-    *harmful("memory limit of 300 MiB", "children_that_grow", limits=Limits(seconds=20.0, memory=300 * MIB)),
-    *harmful("more than 60 threads|can't start new thread", "thread_bomb", limits=Limits(seconds=20.0, threads=60)),
-    *harmful("more than 12 processes", "process_bomb", limits=Limits(seconds=20.0, processes=12)),
-    *harmful("printed more than 20 MiB", "endless_output", limits=Limits(seconds=20.0, log=20 * MIB)),
-    *harmful("", "healthy", "prints_50_mb", "prints_bytes", "closes_descriptors", "closes_standard_streams", "deletes_its_folder"),
-    *harmful(
-        "", "kills_its_parent", "asks_its_parent_to_end", "forks", "leaves_a_session", "leaves_a_thread", "leaves_an_exit_hook"
-    ),
-    *harmful("", "warns_a_lot", "empties_its_environment", "handles_its_own_faults"),
+    *rude("memory limit of 500 MiB|allocate memory|MemoryError", "grows_slowly", limits=Limits(seconds=20.0, memory=500 * MIB)),
+    *rude("memory limit of 300 MiB", "children_that_grow", limits=Limits(seconds=20.0, memory=300 * MIB)),
+    *rude("more than 60 threads|can't start new thread", "thread_bomb", limits=Limits(seconds=20.0, threads=60)),
+    *rude("more than 12 processes", "process_bomb", limits=Limits(seconds=20.0, processes=12)),
+    *rude("printed more than 20 MiB", "endless_output", limits=Limits(seconds=20.0, log=20 * MIB)),
+    *harmful("", "healthy"),
+    *rude("", "prints_50_mb", "prints_bytes", "closes_descriptors", "closes_standard_streams", "deletes_its_folder"),
+    *rude("", "kills_its_parent", "asks_its_parent_to_end", "forks", "leaves_a_session", "leaves_a_thread", "leaves_an_exit_hook"),
+    *rude("", "warns_a_lot", "empties_its_environment", "handles_its_own_faults"),
 ]
 
 IMPORTS: Final = {
@@ -122,14 +127,21 @@ PURITY: Final = [
     *awkward("clean", "healthy", "dropout_in_train_mode", "random_factor", "spectral_norm_in_train_mode"),
     *awkward("clean inconclusive", "batch_norm_in_train_mode"),
     *awkward("violated", "random_factor_of_another_generator", "wall_clock", words="gradient-determinism: violated"),
-    *awkward("violated", "weight_changed_in_place", "weight_changed_through_data", words="parameter-constancy: violated at body.weight"),
+    *awkward(
+        "violated", "weight_changed_in_place", "weight_changed_through_data", words="parameter-constancy: violated at body.weight"
+    ),
     *awkward("violated", "input_changed_in_place", words="input-constancy: violated"),
     *awkward("violated", "drifting_buffer", words="buffer-constancy: violated at total"),
     *awkward("violated", "reseeds_globally", words="generator-independence: violated"),
     *awkward("violated", "changes_the_default_dtype", "changes_the_number_of_threads", words="setting-constancy: violated"),
     *awkward("violated error", "turns_gradients_off", words="setting-constancy: violated at grad mode"),
-    *awkward("violated error", "backward_inside_forward", "registers_a_parameter_per_call", "freezes_a_parameter_per_call",
-             words="registry-constancy: violated"),
+    *awkward(
+        "violated error",
+        "backward_inside_forward",
+        "registers_a_parameter_per_call",
+        "freezes_a_parameter_per_call",
+        words="registry-constancy: violated",
+    ),
 ]
 GRADIENTS: Final = [
     *awkward("clean", "healthy", "complex_inside", "sparse", "second_output_detached"),
@@ -157,21 +169,9 @@ STRUCTURE: Final = [
         "parametrised",
         "parameter_without_entries",
         "scalar_parameter",
-        "lazy",
-        "compiled",
-        "data_parallel",
-        "not_deep_copyable",
-        "repr_raises",
-        "repr_is_huge",
-        "refuses_comparison",
-        "many_modules",
-        "nested_deep",
         "integer_input",
         "boolean_input_and_keywords",
         "scalar_input",
-        "hostile_module_names",
-        "hostile_class_names",
-        "hostile_parameter_names",
     ),
     *awkward("not-applicable", "all_frozen", words="no parameter of the model requires a gradient"),
     *awkward("not-applicable error", "integer_output", "no_output", words="no floating output"),
@@ -182,4 +182,22 @@ STRUCTURE: Final = [
     *awkward("error", "integers_for_a_linear_layer", words="same dtype"),
     *awkward("error", "loss_that_raises", words="ArithmeticError: the loss refused"),
     *awkward("error", "loss_that_is_no_scalar", words="not one number"),
+]
+KINDS: Final = [
+    *awkward(
+        "clean",
+        "healthy",
+        "lazy",
+        "compiled",
+        "data_parallel",
+        "not_deep_copyable",
+        "repr_raises",
+        "repr_is_huge",
+        "refuses_comparison",
+        "many_modules",
+        "nested_deep",
+        "hostile_module_names",
+        "hostile_class_names",
+        "hostile_parameter_names",
+    ),
 ]

@@ -12,14 +12,14 @@ from tests.hostile.table import MODELS, ORDINARY, PROCESS, Harmful
 PROBE = "repeated_pass"
 
 
-def source_of(name: str, limits: Limits = ORDINARY) -> ChildSource:
-    return ChildSource(parse(f"{MODELS / 'process.py'}:{name}"), Options(), budget("quick"), 0, limits)
+def source_of(file: str, name: str, limits: Limits = ORDINARY) -> ChildSource:
+    return ChildSource(parse(f"{MODELS / file}.py:{name}"), Options(), budget("quick"), 0, limits)
 
 
 @pytest.mark.parametrize("case", PROCESS, ids=lambda case: case.name)
 def test_it_is_told_and_its_sibling_is_audited(case: Harmful, monkeypatch: pytest.MonkeyPatch) -> None:
     children = recorded(monkeypatch)
-    source, sibling = source_of(case.name, case.limits), source_of("healthy")
+    source, sibling = source_of(case.file, case.name, case.limits), source_of("process", "healthy")
     try:
         assert source.facts.parameters == 26
         if case.words:

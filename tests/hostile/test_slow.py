@@ -59,7 +59,7 @@ def run_folder(folder: Path) -> Path:
 
 
 def test_every_harmful_model_in_one_run(tmp_path: Path) -> None:
-    targets = [f"{MODELS}/process.py:{case.name}" for case in PROCESS]
+    targets = [f"{MODELS}/{case.file}.py:{case.name}" for case in PROCESS]
     words = ["--timeout", "4", "--memory", "700", "--json", str(tmp_path / "out.json")]
     done = subprocess.run(command(tmp_path, *targets, *words), capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 1, done.stderr
@@ -141,7 +141,7 @@ def test_a_soak_leaks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     [("nested_too_deep", ""), ("hundred_million_parameters", "timed out|^$"), ("hundred_thousand_modules", "timed out|^$")],
 )
 def test_a_large_model_has_an_outcome(name: str, words: str) -> None:
-    source = ChildSource(parse(f"{MODELS}/structure.py:{name}"), Options(), budget("quick"), 0, Limits(seconds=30.0))
+    source = ChildSource(parse(f"{MODELS}/kinds.py:{name}"), Options(), budget("quick"), 0, Limits(seconds=30.0))
     try:
         assert source.facts.name.endswith(name)
         outcome = ""

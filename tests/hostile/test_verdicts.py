@@ -14,10 +14,14 @@ from gradcheck_suite.core.report import fold
 from gradcheck_suite.engine.run import Plan, described, run
 from gradcheck_suite.engine.sources import LocalSource
 from gradcheck_suite.targets import parse, resolve
-from tests.hostile.table import GRADIENTS, MODELS, PURITY, STRUCTURE, Awkward
+from tests.hostile.table import GRADIENTS, KINDS, MODELS, PURITY, STRUCTURE, Awkward
 
 FAMILIES = ("correctness", "numerics", "purity")
-CASES = [(file, case) for file, cases in (("purity", PURITY), ("gradients", GRADIENTS), ("structure", STRUCTURE)) for case in cases]
+CASES = [
+    (file, case)
+    for file, cases in (("purity", PURITY), ("gradients", GRADIENTS), ("structure", STRUCTURE), ("kinds", KINDS))
+    for case in cases
+]
 
 
 def findings_of(*targets: str) -> tuple[Finding, ...]:
@@ -53,4 +57,4 @@ def test_what_is_said_is_right_and_its_sibling_is_audited(file: str, case: Awkwa
 
 def test_a_model_without_values_is_refused() -> None:
     with pytest.raises(TargetError, match="meta device"):
-        findings_of("structure.py:meta")
+        findings_of("kinds.py:meta")
