@@ -16,10 +16,6 @@ class AttentionCalls:
             where there is none.
         value_sum: ||dL/db_v - W_oᵀ dL/db_o|| over || |W_o|ᵀ |dL/db_o| ||, b_v the value projection's and b_o the output
             projection's bias (M); NaN where weights are dropped or biases missing.
-        spread: root mean square over queries and heads of the standard deviation of the scores over the keys (M), for queries that
-            see eight keys or more; NaN where there is none or the scores cannot be read off.
-        freezing: root mean square of √(2 ln T), T the keys that a query sees (M).
-        jacobian: geometric mean over queries and heads of the Frobenius norm of the softmax's Jacobian (M).
         positions: length of the sequence (M), int64.
         forbidden: pairs of positions that a mask or a declaration forbids (M), int64; 0 where there is none.
         leaks: forbidden pairs through which some gradient flows (M), int64.
@@ -29,9 +25,6 @@ class AttentionCalls:
     kinds: tuple[str, ...]
     key_bias: np.ndarray
     value_sum: np.ndarray
-    spread: np.ndarray
-    freezing: np.ndarray
-    jacobian: np.ndarray
     positions: np.ndarray
     forbidden: np.ndarray
     leaks: np.ndarray

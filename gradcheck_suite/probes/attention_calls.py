@@ -1,6 +1,5 @@
-"""Attention calls: exact identities of attention, the spread of its scores, and what its masks let through."""
+"""Attention calls: exact identities of attention, and what its masks let through."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +22,6 @@ from gradcheck_suite.subject import Setup, Subject
 
 Tensor = torch.Tensor
 _NAN = float("nan")
-KEYS = 8
-"""Keys that a query must see for the spread of its scores to be judged."""
 _INTEGERS = ("positions", "forbidden", "leaks")
 
 
@@ -75,7 +72,7 @@ def attention_calls(subject: Subject, budget: Budget, seed: int) -> AttentionCal
         with failures("attention alone"):
             for path, call in found.items():
                 with preserved(wide.model):
-                    rows.append({**_biases(call, derive(seed, path)), **_scores(call), **_leaks(call, derive(seed, path))})
+                    rows.append({**_biases(call, derive(seed, path)), **_leaks(call, derive(seed, path))})
     columns = {name: frozen([row[name] for row in rows], "<i8" if name in _INTEGERS else "<f8") for name in rows[0]}
     return AttentionCalls(paths=tuple(found), kinds=tuple(type(call.module).__name__ for call in found.values()), **columns)
 
@@ -133,31 +130,6 @@ def _biases(call: _Call, seed: int) -> dict[str, float]:
     residual, scale = norm(of_in[2 * width :] - projection.T @ of_out), norm(projection.abs().T @ of_out.abs())
     dropped = module.dropout > 0 and module.training
     return {"key_bias": norm(of_in[width : 2 * width]) / norm(of_in), "value_sum": _NAN if dropped or scale == 0 else residual / scale}
-
-
-def _scores(call: _Call) -> dict[str, float]:
-    module, given = call.module, floating((call.args, call.kwargs))
-    single = all(t is given[0] or torch.equal(t, given[0]) for t in given[:3]) or len(given) == 1
-    if not call.attention or not module._qkv_same_embed_dim or not single:
-        return {"spread": _NAN, "freezing": _NAN, "jacobian": _NAN}
-    x, width, heads = call.sequence, module.embed_dim, module.num_heads
-    bias = None if module.in_proj_bias is None else module.in_proj_bias.detach()[: 2 * width]
-    projected = nn.functional.linear(x, module.in_proj_weight.detach()[: 2 * width], bias)
-    query, key = (part.reshape(*part.shape[:2], heads, width // heads).transpose(1, 2) for part in projected.chunk(2, -1))
-    scores = query @ key.transpose(-1, -2) / math.sqrt(width // heads)
-    mask = call.mask
-    seen = torch.ones(scores.shape[-2:], dtype=torch.bool) if mask is None else ~mask
-    judged = seen.sum(1) >= KEYS
-    if not judged.any():
-        return {"spread": _NAN, "freezing": _NAN, "jacobian": _NAN}
-    rows, seen = scores[..., judged, :], seen[judged]
-    counts = seen.sum(1).double()
-    mean = (rows * seen).sum(-1) / counts
-    variance = ((rows - mean[..., None]).square() * seen).sum(-1) / counts
-    p = torch.softmax(rows.masked_fill(~seen, -math.inf), -1)
-    frobenius = (p.square().sum(-1) - 2 * p.pow(3).sum(-1) + p.square().sum(-1).square()).clamp(min=1e-300).sqrt()
-    return {"spread": float(variance.mean().sqrt()), "freezing": float((2 * counts.log()).mean().sqrt()),
-            "jacobian": float(frobenius.log().mean().exp())}
 
 
 def _leaks(call: _Call, seed: int) -> dict[str, int]:
