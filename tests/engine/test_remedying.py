@@ -7,11 +7,11 @@ import pytest
 from gradcheck_suite.core.budget import BUDGETS
 from gradcheck_suite.core.errors import NotApplicable, SubjectError
 from gradcheck_suite.core.evidence import Verdict, Where
-from gradcheck_suite.core.finding import Finding
+from gradcheck_suite.core.finding import Finding, RemedyTrial
 from gradcheck_suite.core.property import NoFailure
 from gradcheck_suite.core.report import fold
 from gradcheck_suite.core.serialize import to_data
-from gradcheck_suite.core.text import finding_text
+from gradcheck_suite.core.text import effect, finding_text
 from gradcheck_suite.engine.check import check
 from gradcheck_suite.engine.remedying import Remedies, distance, helps, matching, moved
 from gradcheck_suite.engine.run import Plan, described, run
@@ -165,6 +165,15 @@ def test_failures_become_trials():
     assert "KeyError: 'prayer'" in unknown.note
     assert "he-initialization could not be measured (the process was killed (stage: forward))" in finding_text(finding)
     assert load(Finding, to_data(finding)).remedies[0].note == killed.note
+
+
+@pytest.mark.parametrize(("verdict", "value", "helped", "words"), [
+    (Verdict.HOLDS, 0.0, True, "helps"), (Verdict.VIOLATED, 2.0, True, "helps, not enough"), (Verdict.VIOLATED, 9.0, False, "does not help"),
+    (Verdict.INCONCLUSIVE, 1.0, True, "helps, enough or not is undecided"), (Verdict.NOT_APPLICABLE, math.nan, True, "helps"),
+    (Verdict.ERROR, math.nan, False, "could not be measured"),
+])
+def test_the_effect_in_words(verdict, value, helped, words):
+    assert effect(RemedyTrial(remedy="momentum", verdict=verdict, value=value, error=0.0, helps=helped)) == words
 
 
 def test_a_failure_that_is_gone_is_help():
