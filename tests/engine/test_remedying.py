@@ -168,7 +168,8 @@ def test_failures_become_trials():
 
 
 @pytest.mark.parametrize(("verdict", "value", "helped", "words"), [
-    (Verdict.HOLDS, 0.0, True, "helps"), (Verdict.VIOLATED, 2.0, True, "helps, not enough"), (Verdict.VIOLATED, 9.0, False, "does not help"),
+    (Verdict.HOLDS, 0.0, True, "helps"), (Verdict.VIOLATED, 2.0, True, "helps, not enough"),
+    (Verdict.VIOLATED, 9.0, False, "does not help"),
     (Verdict.INCONCLUSIVE, 1.0, True, "helps, enough or not is undecided"), (Verdict.NOT_APPLICABLE, math.nan, True, "helps"),
     (Verdict.ERROR, math.nan, False, "could not be measured"),
 ])
