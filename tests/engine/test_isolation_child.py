@@ -192,7 +192,8 @@ def test_nothing_that_the_model_started_is_left(children: list[parent.Child]) ->
     assert not left_by(children)
 
 
-def test_when_the_caller_is_killed_everything_ends() -> None:
+def test_when_the_caller_is_killed_everything_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     script = (
         "import sys; from tests.engine.test_isolation_child import *\n"
         "source = source_of('python_loop'); assert source.facts\n"
@@ -210,3 +211,4 @@ def test_when_the_caller_is_killed_everything_ends() -> None:
     while any(map(psutil.pid_exists, pids)) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not any(map(psutil.pid_exists, pids))
+    assert list(tmp_path.glob("gradcheck-*")) == []

@@ -2,7 +2,7 @@
 
 It never runs a tensor operation or code of the user's. The parent writes one line of JSON per job to a socket; the server
 answers with ``started`` and, when the child has ended, ``ended`` and its wait status. It adopts the processes that a child leaves
-behind (Linux) and kills them. When the parent is gone, the socket ends, and so do the children and the server.
+behind (Linux) and kills them. When the parent is gone, the socket ends, and so do the children, their files and the server.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import time
@@ -53,6 +54,7 @@ class Server:
     def __init__(self, parent: socket.socket) -> None:
         self._parent = parent
         self._children: dict[int, str] = {}
+        self._folders: set[str] = set()
         self._received = b""
         self._bell, ringer = os.pipe()
         for end in (self._bell, ringer):
@@ -77,6 +79,8 @@ class Server:
             with contextlib.suppress(OSError):
                 os.waitpid(pid, 0)
         self._sweep("")
+        for folder in self._folders:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _requests(self) -> bool:
         try:
@@ -100,6 +104,7 @@ class Server:
             finally:
                 os._exit(70)
         self._children[pid] = request["nonce"]
+        self._folders.add(request["folder"])
         self._say(started=pid, nonce=request["nonce"])
 
     def _reap(self) -> None:
