@@ -61,6 +61,7 @@ class DomainOptions(TypedDict, total=False):
     defects: Iterable[str] | None
     input_kinds: Iterable[str] | None
     training: bool | None
+    alternating: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +83,8 @@ class Domain:
         input_kinds: forms of the input: ``features``, ``sequence`` (time, features), ``signal`` (channels, length),
             ``image`` (channels, height, width), ``tokens`` (time); by default those that suit the kinds.
         training: train or eval mode; ``None``: both.
+        alternating: layers with weights and activations take turns, a layer with weights first and last; ``depth`` then
+            counts the activations.
     """
 
     kinds: tuple[str, ...] = tuple(kind for kind in KINDS if kind != "sequential")
@@ -96,6 +99,7 @@ class Domain:
     defects: tuple[str, ...] = ()
     input_kinds: tuple[Form, ...] = FORMS
     training: bool | None = None
+    alternating: bool = False
 
     @property
     def classes_only(self) -> bool:
@@ -196,6 +200,8 @@ def provides(kind: str, form: Form, need: str) -> bool:
         return FLOW[kind][form] == "sequence"
     if need == "attention":
         return kind in ("attention", "encoder")
+    if need == "buffer":
+        return kind == "batch_norm"
     if need in ("bias", "numbers"):
         return kind != "embedding" and (need == "numbers" or KINDS[kind].family == "weighted")
     return need == "output" or KINDS[kind].family == "weighted"

@@ -88,7 +88,7 @@ def next_layer(draw: Draw, spot: Spot, depth: tuple[int, int], need: Need) -> Dr
     end = draw(between(0, _persistence(spot.domain))) == 0
     if not kinds or (end and depth[0] == 0 and need[1] == 0):
         return None
-    return _of_kind(draw, draw(_weighed(kinds)), spot)
+    return of_kind(draw, draw(_weighed(kinds)), spot)
 
 
 def _persistence(domain: Domain) -> int:
@@ -136,7 +136,7 @@ def _next_inside(draw: Draw, spot: Spot, number: int) -> Drawn | None:
     end = draw(between(0, 2)) == 0
     if not kinds or number == _LONGEST_BRANCH or (end and number > 0):
         return None
-    return _of_kind(draw, draw(_weighed(kinds)), spot)
+    return of_kind(draw, draw(_weighed(kinds)), spot)
 
 
 def _container(draw: Draw, kind: str, spot: Spot, mark: int) -> Drawn:
@@ -152,7 +152,7 @@ def _container(draw: Draw, kind: str, spot: Spot, mark: int) -> Drawn:
     return Drawn(layer(kind, *layers, **options), tuple(marks))
 
 
-def _of_kind(draw: Draw, kind: str, spot: Spot) -> Drawn:
+def of_kind(draw: Draw, kind: str, spot: Spot) -> Drawn:
     """A layer of the kind with options that fit the spot; options at their default are left out."""
     mark = draw(between(0, 255)) if spot.domain.defects else 0
     if KINDS[kind].family == "container":

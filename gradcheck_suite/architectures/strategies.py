@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from gradcheck_suite.architectures.build import make_batch
 from gradcheck_suite.architectures.defects import DEFECTS, hosts
-from gradcheck_suite.architectures.domain import FLOW, Domain, DomainOptions, Form, Need, domain, need_of, step
-from gradcheck_suite.architectures.drawing import Drawn, Spot, input_shape, next_layer
+from gradcheck_suite.architectures.domain import FLOW, Domain, DomainOptions, Form, Need, allowed, domain, need_of, step
+from gradcheck_suite.architectures.drawing import Drawn, Spot, input_shape, next_layer, of_kind
 from gradcheck_suite.architectures.draws import Draw, between, one_of
 from gradcheck_suite.architectures.grammar import Place, output_shape, places
+from gradcheck_suite.architectures.kinds import KINDS
 from gradcheck_suite.architectures.losses import LOSSES, classes
 from gradcheck_suite.architectures.values import VALUES
 from gradcheck_suite.core.architecture import Architecture, Defect
@@ -59,7 +60,8 @@ def _architectures(draw: Draw, domain: Domain) -> Architecture:
     form: Form = draw(one_of(*domain.input_kinds))
     shape = input_shape(draw, domain, form)
     vocabulary = draw(between(1, 8)) if form == "tokens" else 0
-    drawn, forms = _row(draw, Spot(domain, form, shape, biased=need[0] == "bias"), need)
+    spot = Spot(domain, form, shape, biased=need[0] == "bias")
+    drawn, forms = _turns(draw, spot) if domain.alternating else _row(draw, spot, need)
     plain = Architecture(input_shape=shape, layers=tuple(one.layer for one in drawn), vocabulary=vocabulary)
     everywhere = places(plain)
     marks = [mark for one in drawn for mark in one.marks]
@@ -90,6 +92,18 @@ def _row(draw: Draw, spot: Spot, need: Need) -> tuple[tuple[Drawn, ...], tuple[F
         form, depth, need = rest
         spot = replace(spot, form=form, shape=output_shape(drawn.layer, spot.shape))
     return tuple(row), tuple(forms)
+
+
+def _turns(draw: Draw, spot: Spot) -> tuple[tuple[Drawn, ...], tuple[Form, ...]]:
+    """Layers with weights and activations in turn, as many activations as the domain's depth says."""
+    fitting = [kind for kind in allowed(spot.domain, spot.form) if FLOW[kind][spot.form] == spot.form]
+    weighted = one_of(*(kind for kind in fitting if KINDS[kind].family == "weighted"))
+    activation = one_of(*(kind for kind in fitting if KINDS[kind].family == "activation"))
+    row: list[Drawn] = []
+    for turn in range(2 * draw(between(*spot.domain.depth)) + 1):
+        row.append(of_kind(draw, draw(activation if turn % 2 else weighted), spot))
+        spot = replace(spot, shape=output_shape(row[-1].layer, spot.shape))
+    return tuple(row), (spot.form,) * len(row)
 
 
 def _fewest(everywhere: Mapping[str, Place], defect: str) -> int:

@@ -142,5 +142,5 @@ PROPERTY = Property(
     fails_for=(_chain(30, initialization="torch-default", dtype="float32"), _chain(10, initialization="glorot-normal"),
                _chain(6, 16, initialization="orthogonal")),
     domain={"kinds": ("dense", "relu", "leaky_relu"), "initializations": ("he-normal", "he-uniform"), "input_kinds": ("features",),
-            "depth": (2, 9), "values": ("normal", "integers", "ties", "one-hot"), "training": True},
+            "depth": (1, 8), "alternating": True, "values": ("normal", "integers", "ties", "one-hot"), "training": True},
 )

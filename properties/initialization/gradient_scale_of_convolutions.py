@@ -126,5 +126,5 @@ PROPERTY = Property(
     fails_for=(_net("he-normal-fan-out", groups=4), _net("glorot-normal", groups=8),
                _net("he-normal", Defect(kind="gain", module="4", strength=30.0))),
     domain={"kinds": ("conv2d", "conv1d", "relu", "leaky_relu"), "initializations": ("he-normal",), "values": ("normal",),
-            "input_kinds": ("image", "signal"), "depth": (2, 6), "width": (4, 12)},
+            "input_kinds": ("image", "signal"), "depth": (1, 6), "alternating": True, "width": (4, 12)},
 )

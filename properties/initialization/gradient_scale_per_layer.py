@@ -107,5 +107,5 @@ PROPERTY = Property(
     holds_for=(_chain(6), _chain(3, initialization="he-uniform")),
     fails_for=(_chain(6, _gain("4", 30.0)), _chain(6, _gain("4", 2.0), _gain("8", 0.5)), _chain(4, initialization="torch-default")),
     domain={"kinds": ("dense", "relu", "leaky_relu"), "initializations": ("he-normal", "he-uniform"), "input_kinds": ("features",),
-            "depth": (2, 9), "values": ("normal", "integers", "ties", "one-hot"), "training": True},
+            "depth": (1, 8), "alternating": True, "values": ("normal", "integers", "ties", "one-hot"), "training": True},
 )

@@ -148,3 +148,16 @@ def test_a_draw_leaves_torch_alone():
     torch.manual_seed(3)
     drawn(5)
     assert torch.equal(torch.rand(1), expected)
+
+
+@given(architecture=architectures(kinds=("dense", "relu", "tanh"), alternating=True, depth=(2, 3)))
+def test_alternating_layers_take_turns(architecture):
+    families = [layer.kind == "dense" for _, layer in architecture.walk()]
+    assert families in ([True, False] * 2 + [True], [True, False] * 3 + [True])
+    build(architecture, 0)
+
+
+@given(architecture=architectures(kinds=("conv2d", "relu"), input_kinds=("image",), alternating=True, depth=(1, 2), defects=("gain",)))
+def test_alternating_convolutions_can_carry_a_defect(architecture):
+    assert architecture.defects
+    build(architecture, 0)
