@@ -1,0 +1,20 @@
+"""Two Hessian-vector products whose inner products must agree."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HessianProducts:
+    """v₁ᵀ H v₂ and v₂ᵀ H v₁ for the Hessian H of Σ u·f² in all inputs and parameters, by differentiating the gradient.
+
+    Attributes:
+        first: v₁ᵀ H v₂.
+        second: v₂ᵀ H v₁.
+        scale: ||v₁|| ||H v₂|| + ||v₂|| ||H v₁||.
+        epsilon: distance from 1 to the next number in the format used.
+    """
+
+    first: float
+    second: float
+    scale: float
+    epsilon: float

@@ -1,0 +1,99 @@
+"""Adjoint and Hessian products: right models agree, one-sided mistakes are seen, models without the modes are told."""
+
+import pytest
+import torch
+from torch import nn
+from torch.autograd.function import once_differentiable
+
+from gradcheck_suite.core.budget import BUDGETS
+from gradcheck_suite.core.errors import NotApplicable
+from gradcheck_suite.probes.adjoint_products import adjoint_products
+from gradcheck_suite.probes.hessian_products import hessian_products
+from gradcheck_suite.subject import Batch, Setup, Subject
+
+
+class Square(torch.autograd.Function):
+    """x² with a right backward pass and a forward mode that is 1 % off."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        ctx.save_for_forward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return 2 * x * gradient
+
+    @staticmethod
+    def jvp(ctx, tangent):
+        (x,) = ctx.saved_tensors
+        return 2.02 * x * tangent
+
+
+class Detaching(torch.autograd.Function):
+    """x³ whose backward pass hides its dependence on what comes from above."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return 3 * x**2 * gradient.detach()
+
+
+class Once(Detaching):
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return 3 * x**2 * gradient
+
+
+def model(function):
+    class Layer(nn.Module):
+        def forward(self, x):
+            return function.apply(x)
+
+    return lambda: nn.Sequential(nn.Linear(3, 4), Layer(), nn.Tanh(), nn.Linear(4, 2))
+
+
+def of(make, probe):
+    def setup(seed):
+        torch.manual_seed(seed)
+        return Setup(make(), Batch((torch.randn(5, 3),)))
+
+    return probe(Subject("model", setup), BUDGETS["quick"], 0)
+
+
+def plain():
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(), nn.GELU(), nn.Linear(4, 2))
+
+
+def test_right_models_agree():
+    adjoint, hessian = of(plain, adjoint_products), of(plain, hessian_products)
+    assert abs(adjoint.forward - adjoint.backward) <= 8 * adjoint.epsilon * adjoint.scale
+    assert abs(hessian.first - hessian.second) <= 8 * hessian.epsilon * hessian.scale
+    assert adjoint.tensors == 7
+    assert hessian.first != 0
+
+
+def test_a_wrong_forward_mode_is_seen():
+    seen = of(model(Square), adjoint_products)
+    assert abs(seen.forward - seen.backward) > 1e-5 * seen.scale
+
+
+def test_a_hidden_dependence_is_seen():
+    seen = of(model(Detaching), hessian_products)
+    assert abs(seen.first - seen.second) > 1e-3 * seen.scale
+
+
+def test_missing_modes_are_told():
+    with pytest.raises(NotApplicable, match="no forward-mode derivative"):
+        of(model(Detaching), adjoint_products)
+    with pytest.raises(NotApplicable, match="no second derivative"):
+        of(model(Once), hessian_products)
