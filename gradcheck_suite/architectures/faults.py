@@ -198,7 +198,7 @@ def statistics(module: nn.Module) -> list[Tensor]:
 
 def drifting_buffers(module: nn.Module, strength: float) -> None:
     """Each forward pass adds the strength to the module's floating buffers, in evaluation mode as well."""
-    change_forward(module, lambda forward, module, x: (forward(x), [buffer.add_(strength) for buffer in statistics(module)])[0])
+    change_forward(module, lambda forward, module, x: (forward(x), [buffer.data.add_(strength) for buffer in statistics(module)])[0])
 
 
 def reseeding(module: nn.Module, strength: float) -> None:
