@@ -79,6 +79,8 @@ def show(report: Report, outputs: Outputs) -> None:
     from gradcheck_suite.reporting import console
 
     console.render(report, sys.stdout)
+    for text in report.run.broken:
+        print(f"gradcheck: {text}", file=sys.stderr)
     if outputs.github:
         from gradcheck_suite.reporting import github
 

@@ -21,6 +21,7 @@ class Run:
     checks_done: int = 0
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +80,14 @@ class Note:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished:
-    """Last event of a run; without it the report says INCOMPLETE."""
+    """Last event of a run; without it the report says INCOMPLETE.
+
+    ``broken`` tells why targets could not be imported or built, where others could.
+    """
 
     seconds: float
     interrupted: bool = False
+    broken: tuple[str, ...] = ()
     event: Literal["run-finished"] = "run-finished"
 
 

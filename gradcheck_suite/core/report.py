@@ -36,11 +36,17 @@ class Report:
         return tuple(finding for finding in self.findings if fails(finding, fail_on))
 
     def exit_code(self, fail_on: Level = Level.REQUIREMENT) -> int:
-        """0 fine, 1 a failure, 4 nothing but inconclusive findings, 5 nothing was checked."""
+        """0 fine, 1 a failure, 2 a target among several could not be built, 4 inconclusive only, 5 nothing was checked.
+
+        A run that asked for statements about gradients and could judge none of them has checked nothing.
+        """
         if self.failures(fail_on):
             return 1
+        if self.run.broken:
+            return 2
         judged = [f for f in self.findings if f.verdict is not Verdict.NOT_APPLICABLE]
-        if not judged:
+        gradients = [f for f in self.findings if f.family == "correctness"]
+        if not judged or (gradients and not any(f in judged for f in gradients)):
             return 5
         return 4 if all(f.verdict is Verdict.INCONCLUSIVE for f in judged) else 0
 
@@ -94,7 +100,7 @@ def fold(events: Iterable[Event]) -> Report:
                 run = replace(run, notes=(*run.notes, event.text))
             case RunFinished() if run is not None:
                 finished += not event.interrupted
-                run = replace(run, seconds=run.seconds + event.seconds)
+                run = replace(run, seconds=run.seconds + event.seconds, broken=run.broken + event.broken)
     if run is None:
         run = Run(id="", command=(), seed=0, budget="", versions={}, notes=("no run was recorded",))
     flat = ranked(sorted((f for group in findings.values() for f in group), key=urgency))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gradcheck_suite.core.budget import BUDGETS
-from gradcheck_suite.core.errors import GradcheckError
+from gradcheck_suite.core.errors import GradcheckError, TargetError
 from gradcheck_suite.core.events import CheckFinished, CheckStarted, Event, Note, Run, RunFinished, RunStarted, SubjectStarted
 from gradcheck_suite.core.evidence import Verdict
 from gradcheck_suite.core.finding import Finding, finding_id
@@ -66,53 +66,72 @@ def run(plan: Plan, facts: Run, done: Collection[tuple[str, str]] = ()) -> Gener
     """
     began = time.monotonic()
     yield RunStarted(run=facts)
+    broken: list[str] = []
     for open_source in plan.open_sources:
-        source = open_source()
-        remedies = Remedies(source, BUDGETS[facts.budget].remedies if facts.budget in BUDGETS else 0)
         try:
-            yield from _subject(plan, open_source, source, remedies, done)
-        finally:
-            remedies.close()
-            source.close()
-    yield RunFinished(seconds=time.monotonic() - began)
+            yield from _subject(plan, open_source, facts, done)
+        except TargetError as error:
+            if len(plan.open_sources) == 1:
+                raise
+            broken.append(str(error))
+    yield RunFinished(seconds=time.monotonic() - began, broken=tuple(broken))
 
 
 def _subject(
-    plan: Plan, open_source: Callable[[], "CaptureSource"], source: "CaptureSource", remedies: Remedies,
-    done: Collection[tuple[str, str]],
+    plan: Plan, open_source: Callable[[], "CaptureSource"], facts: Run, done: Collection[tuple[str, str]]
 ) -> Generator[Event, None, None]:
-    yield SubjectStarted(subject=source.facts)
-    todo = [prop for prop in plan.properties if (prop.name, source.facts.name) not in done]
-    source.prefetch(tuple(dict.fromkeys(name for prop in todo for name in prop.probes)))
-    for prop in todo:
-        began = time.monotonic()
-        yield CheckStarted(property=prop.name, subject=source.facts.name)
-        findings = check(prop, source)
-        if plan.confirm and any(finding.verdict is Verdict.VIOLATED for finding in findings):
-            findings = yield from _confirmed(prop, findings, open_source)
-        findings = remedies.tried(prop, findings)
-        findings = tuple(replace(finding, reproduce=plan.reproduce(finding.id)) for finding in findings)
-        yield CheckFinished(property=prop.name, subject=source.facts.name, findings=findings, seconds=time.monotonic() - began)
-
-
-def _confirmed(
-    prop: Property, findings: tuple[Finding, ...], open_source: Callable[[], "CaptureSource"]
-) -> Generator[Event, None, tuple[Finding, ...]]:
-    """Measure once more from a fresh source: a violation that does not repeat is inconclusive, and says so."""
-    again = open_source()
+    source, again = open_source(), Again(open_source)
+    remedies = Remedies(source, BUDGETS[facts.budget].remedies if facts.budget in BUDGETS else 0)
     try:
-        repeated = {_place(finding): finding for finding in check(prop, again)}
-    except GradcheckError as error:
-        yield Note(text=f"{prop.name}: the repetition failed: {error}")
-        return findings
+        yield SubjectStarted(subject=source.facts)
+        for prop in plan.properties:
+            if (prop.name, source.facts.name) not in done:
+                yield from _check(plan, prop, source, again, remedies)
     finally:
+        remedies.close()
         again.close()
-    failed = next((finding for finding in repeated.values() if finding.verdict is Verdict.ERROR), None)
-    if failed is not None:
-        yield Note(text=f"{prop.name}: the repetition ended with an error, the first measurement stands: {failed.reason}")
-        return findings
-    return tuple(finding if finding.verdict is not Verdict.VIOLATED or _place(finding) in repeated else _unrepeated(finding, repeated)
-                 for finding in findings)
+        source.close()
+
+
+def _check(
+    plan: Plan, prop: Property, source: "CaptureSource", again: "Again", remedies: Remedies
+) -> Generator[Event, None, None]:
+    began = time.monotonic()
+    yield CheckStarted(property=prop.name, subject=source.facts.name)
+    findings = check(prop, source)
+    if plan.confirm and any(finding.verdict is Verdict.VIOLATED for finding in findings):
+        findings = yield from again.confirmed(prop, findings)
+    findings = remedies.tried(prop, findings)
+    findings = tuple(replace(finding, reproduce=plan.reproduce(finding.id)) for finding in findings)
+    yield CheckFinished(property=prop.name, subject=source.facts.name, findings=findings, seconds=time.monotonic() - began)
+
+
+class Again:
+    """A second source of the same subject, opened when a violation has to be confirmed, and then kept."""
+
+    def __init__(self, open_source: Callable[[], "CaptureSource"]) -> None:
+        self._open = open_source
+        self._source: CaptureSource | None = None
+
+    def confirmed(self, prop: Property, findings: tuple[Finding, ...]) -> Generator[Event, None, tuple[Finding, ...]]:
+        """Measure once more: a violation that does not repeat is inconclusive, and says so."""
+        try:
+            self._source = self._source or self._open()
+            repeated = {_place(finding): finding for finding in check(prop, self._source)}
+        except GradcheckError as error:
+            yield Note(text=f"{prop.name}: the repetition failed: {error}")
+            return findings
+        failed = next((finding for finding in repeated.values() if finding.verdict is Verdict.ERROR), None)
+        if failed is not None:
+            yield Note(text=f"{prop.name}: the repetition ended with an error, the first measurement stands: {failed.reason}")
+            return findings
+        return tuple(finding if finding.verdict is not Verdict.VIOLATED or _place(finding) in repeated else _unrepeated(finding, repeated)
+                     for finding in findings)
+
+    def close(self) -> None:
+        """End what was opened."""
+        if self._source is not None:
+            self._source.close()
 
 
 def _place(finding: Finding) -> tuple[str | None, ...]:

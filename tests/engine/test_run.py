@@ -2,6 +2,9 @@
 
 import itertools
 
+import pytest
+
+from gradcheck_suite.core.errors import TargetError
 from gradcheck_suite.core.events import CheckFinished, CheckStarted, RunFinished, RunStarted, SubjectStarted
 from gradcheck_suite.core.evidence import Verdict
 from gradcheck_suite.core.report import fold
@@ -16,7 +19,6 @@ def test_events_come_in_order_and_the_source_is_closed():
     events = list(run(Plan((lambda: source,), (property_of(lambda probe: evidence()),)), FACTS))
     assert [type(event) for event in events] == [RunStarted, SubjectStarted, CheckStarted, CheckFinished, RunFinished]
     assert source.closed
-    assert source.prefetched == ("probe",)
     assert fold(events).run.complete
 
 
@@ -38,6 +40,25 @@ def test_a_violation_that_does_not_repeat_is_inconclusive_and_says_so():
     (finding,) = fold(run(Plan((lambda: TableSource(probe=1),), (prop,)), FACTS)).findings
     assert finding.verdict is Verdict.INCONCLUSIVE
     assert "did not repeat" in finding.reason
+
+
+def test_one_broken_target_does_not_end_the_others():
+    def broken():
+        raise TargetError("cannot be built")
+
+    plan = Plan((broken, lambda: TableSource(probe=1)), (property_of(lambda probe: evidence()),))
+    report = fold(run(plan, FACTS))
+    assert report.summary["holds"] == 1
+    assert report.run.broken == ("cannot be built",)
+    assert report.exit_code() == 2
+
+
+def test_a_single_broken_target_ends_the_run():
+    def broken():
+        raise TargetError("cannot be built")
+
+    with pytest.raises(TargetError):
+        list(run(Plan((broken,), ()), FACTS))
 
 
 def test_what_is_done_is_not_run_again():

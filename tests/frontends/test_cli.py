@@ -139,3 +139,10 @@ def test_doctor_tells_what_the_machine_gives(gradcheck):
     done = gradcheck("doctor")
     assert done.returncode == 0, done.stderr
     assert all(word in done.stdout for word in ("torch", "cores", "catalogue"))
+
+
+def test_a_broken_target_does_not_take_its_sibling_along(gradcheck, folder):
+    done = gradcheck("audit", "net.py:raises", "net.py:build", *FAST, "--json", "out.json")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "no weights today" in done.stderr
+    assert [f["verdict"] for f in findings(folder / "out.json")] == ["holds"]
