@@ -25,6 +25,16 @@ def largest(epsilon: float) -> float:
     return 3 * math.pow(epsilon, 0.25)
 
 
+def is_rounding(residual: float, epsilon: float, other_residual: float, other_epsilon: float) -> bool:
+    """Whether a residual is rounding: it follows the precision, by more than the geometric mean of "not at all" and "in proportion".
+
+    Rounding, however badly conditioned, is proportional to the unit roundoff; a wrong backward pass is as wrong in either precision.
+    A residual that is not known (NaN) in the other precision shows nothing.
+    """
+    coarse, fine = (residual, other_residual) if epsilon > other_epsilon else (other_residual, residual)
+    return coarse > fine * math.sqrt(max(epsilon, other_epsilon) / min(epsilon, other_epsilon))
+
+
 def resolution(epsilon: float) -> float:
     """The relative error that an identity must be able to show for its holding to mean something: √epsilon."""
     return math.sqrt(epsilon)

@@ -1,16 +1,20 @@
 """Cotangent algebra: a backward pass is linear in its cotangent, exactly so for powers of two."""
 
+import math
+
 import torch
 
 from gradcheck_suite.captures.codec import frozen
 from gradcheck_suite.captures.cotangent_algebra import CotangentAlgebra
 from gradcheck_suite.core.budget import Budget
+from gradcheck_suite.core.errors import NotApplicable, SubjectError
 from gradcheck_suite.core.seeds import derive
-from gradcheck_suite.numerics.rounding import NOISE_FACTORS
+from gradcheck_suite.numerics.rounding import NOISE_FACTORS, largest, tolerance
 from gradcheck_suite.probes.execution import cotangents, realise
+from gradcheck_suite.probes.float64 import in_float32, in_float64
 from gradcheck_suite.probes.gradient_rows import Graph, differing_bits, norm
 from gradcheck_suite.probes.state import preserved
-from gradcheck_suite.subject import Subject
+from gradcheck_suite.subject import Setup, Subject
 
 EXPONENTS = (3, -2)
 Gradients = list[torch.Tensor]
@@ -36,15 +40,35 @@ def cotangent_algebra(subject: Subject, budget: Budget, seed: int) -> CotangentA
         noise = [0.0] * len(of_u)
         for cotangent, gradients, weight in ((u, of_u, 3.0), (v, of_v, 1.0), (w, of_w, 1.0)):
             noise = _noisiest(noise, _noise(graph, cotangent, gradients, weight))
-    residual = [norm(c - 3 * a - b) for a, b, c in zip(of_u, of_v, of_w, strict=True)]
-    scale = [3 * norm(a) + norm(b) for a, b in zip(of_u, of_v, strict=True)]
+    residual, scale = _residual(of_u, of_v, of_w)
     limits = [torch.finfo(item.dtype) for item in of_u]
     small = [int(((a != 0) & (a.abs() < 16 * limit.tiny)).sum()) for a, limit in zip(of_u, limits, strict=True)]
+    epsilon = [limit.eps for limit in limits]
+    rows = zip(residual, epsilon, scale, noise, strict=True)
+    doubtful = any(r > min(tolerance(e, s, n), largest(e) * s) for r, e, s, n in rows)
+    other = _in_other_precision(setup, seed, graph.rows.names, max(epsilon)) if doubtful else None
     return CotangentAlgebra(
         rows=graph.rows, exponents=EXPONENTS, bits=frozen(bits, "<i8"), entries=frozen([item.numel() for item in of_u], "<i8"),
-        subnormal=frozen(small, "<i8"), residual=frozen(residual), scale=frozen(scale), noise=frozen(noise),
-        epsilon=frozen([limit.eps for limit in limits]),
+        subnormal=frozen(small, "<i8"), residual=frozen(residual), scale=frozen(scale), noise=frozen(noise), epsilon=frozen(epsilon),
+        other_residual=frozen([math.nan] * len(residual) if other is None else other),
     )
+
+
+def _residual(of_u: Gradients, of_v: Gradients, of_w: Gradients) -> tuple[list[float], list[float]]:
+    residual = [norm(c - 3 * a - b) for a, b, c in zip(of_u, of_v, of_w, strict=True)]
+    return residual, [3 * norm(a) + norm(b) for a, b in zip(of_u, of_v, strict=True)]
+
+
+def _in_other_precision(setup: Setup, seed: int, names: tuple[str, ...], epsilon: float) -> list[float] | None:
+    """The residuals with the model in float64, or in float32 where float64 is its own; ``None`` where it does not run there."""
+    try:
+        with (in_float32 if epsilon == torch.finfo(torch.float64).eps else in_float64)(setup) as changed:
+            graph = Graph.record(changed)
+            u, v = cotangents(graph.outputs, derive(seed, "U")), cotangents(graph.outputs, derive(seed, "V"))
+            of_w = graph.pull([3 * a + b for a, b in zip(u, v, strict=True)])
+            return _residual(graph.pull(u), graph.pull(v), of_w)[0] if graph.rows.names == names else None
+    except (NotApplicable, SubjectError):
+        return None
 
 
 def _noise(graph: Graph, cotangent: Gradients, gradients: Gradients, weight: float) -> list[float]:

@@ -1,4 +1,4 @@
-"""The model itself in float64 for the time of an experiment, so that identities are not blurred by kinks that rounding flips."""
+"""The model itself in another precision for the time of an experiment: float64, so that kinks that rounding flips blur no identity."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,23 +20,41 @@ def in_float64(setup: Setup, *, evaluation: bool = False) -> Iterator[Setup]:
     Raises:
         NotApplicable: the model does not run in float64, or does not give float64.
     """
-    with preserved(setup.model), torch.enable_grad():
-        torch.set_default_dtype(torch.float64)
-        setup.model.double()
-        if evaluation:
-            setup.model.eval()
-        args, kwargs = mapped(tuple(setup.batch.args), _double), mapped(dict(setup.batch.kwargs), _double)
-        wide = replace(setup, batch=Batch(args, kwargs, mapped(setup.batch.targets, _double)))
-        try:
-            with preserved(setup.model):
-                output = forward(wide)
-        except SubjectError as failure:
-            raise NotApplicable(f"the model does not run in float64: {str(failure)[:120]}") from None
-        narrow = {str(tensor.dtype).removeprefix("torch.") for tensor in floating(output)} - {"float64", "complex128"}
-        if narrow:
-            raise NotApplicable(f"the model gives {', '.join(sorted(narrow))} although its parameters are float64")
+    with _in_precision(setup, torch.float64, evaluation) as wide:
         yield wide
 
 
-def _double(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.double() if tensor.is_floating_point() else tensor
+@contextmanager
+def in_float32(setup: Setup, *, evaluation: bool = False) -> Iterator[Setup]:
+    """The same for float32.
+
+    Raises:
+        NotApplicable: the model does not run in float32, or does not give float32.
+    """
+    with _in_precision(setup, torch.float32, evaluation) as narrow:
+        yield narrow
+
+
+@contextmanager
+def _in_precision(setup: Setup, dtype: torch.dtype, evaluation: bool) -> Iterator[Setup]:
+    name = str(dtype).removeprefix("torch.")
+    with preserved(setup.model), torch.enable_grad():
+        torch.set_default_dtype(dtype)
+        setup.model.double() if dtype == torch.float64 else setup.model.float()
+        if evaluation:
+            setup.model.eval()
+
+        def cast(tensor: torch.Tensor) -> torch.Tensor:
+            return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+        args, kwargs = mapped(tuple(setup.batch.args), cast), mapped(dict(setup.batch.kwargs), cast)
+        changed = replace(setup, batch=Batch(args, kwargs, mapped(setup.batch.targets, cast)))
+        try:
+            with preserved(setup.model):
+                output = forward(changed)
+        except SubjectError as failure:
+            raise NotApplicable(f"the model does not run in {name}: {str(failure)[:120]}") from None
+        other = {str(tensor.dtype).removeprefix("torch.") for tensor in floating(output)} - {name, str(dtype.to_complex())[6:]}
+        if other:
+            raise NotApplicable(f"the model gives {', '.join(sorted(other))} although its parameters are {name}")
+        yield changed

@@ -9,7 +9,7 @@ from gradcheck_suite.captures.codec import decode, encode
 from gradcheck_suite.captures.gradient_rows import Rows
 from gradcheck_suite.core.budget import BUDGETS
 from gradcheck_suite.core.errors import NotApplicable
-from gradcheck_suite.numerics.rounding import largest, resolution, tolerance
+from gradcheck_suite.numerics.rounding import is_rounding, largest, resolution, tolerance
 from gradcheck_suite.probes.cotangent_algebra import cotangent_algebra
 from gradcheck_suite.probes.gradient_rows import differing_bits
 from gradcheck_suite.subject import Batch, Setup, Subject
@@ -82,6 +82,24 @@ def test_clipping_is_found_behind_the_last_right_layer():
     right_parameters = [name for name, bad in zip(seen.rows.names, wrong, strict=True) if not bad]
     assert "3.weight" in right_parameters
     assert "0.weight" not in right_parameters
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_rounding_in_place_of_a_zero_gradient_follows_the_precision(dtype):
+    seen = capture(lambda: nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), Clipped(), nn.Linear(6, 3)), dtype)
+    epsilon = torch.finfo(dtype).eps
+    other = torch.finfo(torch.float32 if dtype == torch.float64 else torch.float64).eps
+    bias, weight = seen.rows.names.index("0.bias"), seen.rows.names.index("1.weight")
+    assert seen.residual[bias] > largest(epsilon) * seen.scale[bias]
+    assert is_rounding(seen.residual[bias], epsilon, seen.other_residual[bias], other)
+    assert seen.residual[weight] > largest(epsilon) * seen.scale[weight]
+    assert not is_rounding(seen.residual[weight], epsilon, seen.other_residual[weight], other)
+
+
+def test_the_other_precision_is_asked_only_in_doubt():
+    seen = capture(lambda: nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)))
+    assert np.isnan(seen.other_residual).all()
+    assert not is_rounding(1.0, 2.0**-52, float("nan"), 2.0**-23)
 
 
 def test_a_graph_for_one_use_is_not_judged():
