@@ -11,6 +11,7 @@ class AdjointProducts:
         forward: <u, J v>.
         backward: <Jᵀ u, v>.
         scale: Σ|u · J v| + Σ|Jᵀ u · v| over all entries.
+        noise: the largest |<Jᵀ(ku), v>/k - <Jᵀu, v>| for k in {1.1, 0.7, 1.3}: what rounding inside the model makes of the product.
         epsilon: distance from 1 to the next number in the format used.
         tensors: number of inputs and parameters in the product.
     """
@@ -18,5 +19,6 @@ class AdjointProducts:
     forward: float
     backward: float
     scale: float
+    noise: float
     epsilon: float
     tensors: int

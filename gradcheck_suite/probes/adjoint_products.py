@@ -12,6 +12,7 @@ from gradcheck_suite.captures.adjoint_products import AdjointProducts
 from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.core.seeds import derive
+from gradcheck_suite.numerics.rounding import NOISE_FACTORS
 from gradcheck_suite.probes.execution import cotangents, floating, realise
 from gradcheck_suite.probes.float64 import in_float64
 from gradcheck_suite.probes.gradient_rows import Graph
@@ -37,16 +38,19 @@ def adjoint_products(subject: Subject, budget: Budget, seed: int) -> AdjointProd
             graph = Graph.record(wide)
             u = cotangents(graph.outputs, seed)
             gradients = graph.pull(u)
-        chosen = [(name, role, tensor, g) for name, role, tensor, g in
-                  zip(graph.rows.names, graph.rows.roles, graph.tensors, gradients, strict=True) if role != "layer"]
+            scaled = [(factor, graph.pull([factor * item for item in u])) for factor in NOISE_FACTORS]
+        kept = [index for index, role in enumerate(graph.rows.roles) if role != "layer"]
+        chosen = [(graph.rows.names[index], graph.rows.roles[index], graph.tensors[index]) for index in kept]
         generator = torch.Generator().manual_seed(derive(seed, "tangent"))
-        tangents = [torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype) for _, _, tensor, _ in chosen]
+        tangents = [torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype) for *_, tensor in chosen]
         with preserved(wide.model):
-            pushed = _push(wide, [(name, role, tensor) for name, role, tensor, _ in chosen], tangents, len(u))
+            pushed = _push(wide, chosen, tangents, len(u))
     forward = [a.double() * b.double() for a, b in zip(u, pushed, strict=True)]
-    backward = [g.double() * t.double() for (*_, g), t in zip(chosen, tangents, strict=True)]
+    backward = [gradients[index].double() * t.double() for index, t in zip(kept, tangents, strict=True)]
+    product = sum(float(p.sum()) for p in backward)
+    others = [sum(float((g[index].double() * t.double()).sum()) for index, t in zip(kept, tangents, strict=True)) / k for k, g in scaled]
     return AdjointProducts(
-        forward=sum(float(p.sum()) for p in forward), backward=sum(float(p.sum()) for p in backward),
+        forward=sum(float(p.sum()) for p in forward), backward=product, noise=max(abs(other - product) for other in others),
         scale=sum(float(p.abs().sum()) for p in (*forward, *backward)), epsilon=torch.finfo(torch.float64).eps, tensors=len(chosen),
     )
 

@@ -7,6 +7,7 @@ from gradcheck_suite.captures.hessian_products import HessianProducts
 from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.core.seeds import derive
+from gradcheck_suite.numerics.rounding import NOISE_FACTORS
 from gradcheck_suite.probes.execution import cotangents, realise
 from gradcheck_suite.probes.float64 import in_float64
 from gradcheck_suite.probes.gradient_rows import Graph, norm
@@ -38,13 +39,16 @@ def hessian_products(subject: Subject, budget: Budget, seed: int) -> HessianProd
                 raise NotApplicable("the gradient does not depend on anything that could be differentiated again")
             if any(node.name() == "torch::autograd::Error" for node in nodes(*(row[0] for row in reached))):
                 raise NotApplicable("no second derivative: a function is marked as differentiable once")
-            products = [_product([(row[0], row[k]) for row in reached], variables) for k in (2, 3)]
+            h1, h2 = (_product([(row[0], row[k]) for row in reached], variables) for k in (2, 3))
+            scaled = [(k, _product([(row[0], k * row[3]) for row in reached], variables)) for k in NOISE_FACTORS]
         except RuntimeError as error:
             raise NotApplicable(f"no second derivative: {str(error)[:120]}") from None
-    h1, h2 = products
+    first = _inner(v1, h2)
     sizes = [sum(norm(t) ** 2 for t in group) ** 0.5 for group in (v1, v2, h1, h2)]
-    return HessianProducts(first=_inner(v1, h2), second=_inner(v2, h1), scale=sizes[0] * sizes[3] + sizes[1] * sizes[2],
-                           epsilon=torch.finfo(torch.float64).eps)
+    return HessianProducts(
+        first=first, second=_inner(v2, h1), scale=sizes[0] * sizes[3] + sizes[1] * sizes[2],
+        noise=max(abs(_inner(v1, h) / k - first) for k, h in scaled), epsilon=torch.finfo(torch.float64).eps,
+    )
 
 
 def _product(pairs: list[tuple[Tensor, Tensor]], variables: list[Tensor]) -> list[Tensor]:

@@ -30,7 +30,8 @@ def test_the_slope_is_that_of_a_power_law():
 
 
 @pytest.mark.parametrize(("changes", "fact"), [
-    ({"initialization": "he-normal"}, "Glorot"), ({"loss": ""}, "Glorot"), ({"layers": (layer("dense", units=4),)}, "no equal encoder layers"),
+    ({"initialization": "he-normal"}, "Glorot"), ({"loss": ""}, "Glorot"),
+    ({"layers": (layer("dense", units=4),)}, "no equal encoder layers"),
     ({"layers": (LAYER, layer("dense", units=4), LAYER)}, "no equal encoder layers"),
 ])
 def test_what_is_not_swept(changes, fact):
