@@ -12,7 +12,8 @@ thousand units has the power of one. Constant or all-zero initial weights do thi
 Measured
 --------
 Per parameter with at least two axes, whether all of its rows are equal bit by bit, before the first step and after the third. A
-layer that starts with equal rows and leaves them (a zero-initialised last layer, whose units have different targets) is healthy.
+layer that starts with rows of zeros and leaves them (a zero-initialised last layer, whose units have different targets) is healthy; one
+that starts with equal rows other than zero and leaves them is an indicator.
 
 Error
 -----
@@ -33,11 +34,12 @@ Goodfellow, Bengio and Courville, Deep Learning, MIT Press 2016, section 8.4: in
 units.
 """
 
+import math
 from collections.abc import Iterator
 
 from gradcheck_suite.captures.first_steps import FirstSteps
 from gradcheck_suite.core.architecture import Architecture, Defect, layer
-from gradcheck_suite.core.evidence import Evidence, Where
+from gradcheck_suite.core.evidence import Evidence, Level, Where
 from gradcheck_suite.core.property import Property
 
 
@@ -51,11 +53,15 @@ def measure(first_steps: FirstSteps) -> Iterator[Evidence]:
         fact = first_steps.parameters[position]
         if len(fact.shape) < 2 or fact.shape[0] < 2:
             continue
-        alike = bool(first_steps.identical[:, position].all())
-        note = (f"identical units: all {fact.shape[0]} rows are equal bit for bit, and still are after {first_steps.steps} steps: "
-                "symmetric, constant initial weights; draw them at random (He or Glorot initialisation)") if alike else ""
+        before, after = map(bool, first_steps.identical[:, position])
+        constant = before and math.prod(fact.shape[1:]) > 1 and first_steps.weight_norm[0, position] > 0
+        alike = before and (after or constant)
+        state = f"still are after {first_steps.steps} steps" if after else "differ later only by the weights behind them"
+        note = (f"identical units: all {fact.shape[0]} rows are equal bit for bit at the start, and {state}: symmetric, constant initial "
+                "weights; draw them at random (He or Glorot initialisation)") if alike else ""
+        level = Level.INDICATOR if alike and not after else None
         yield Evidence(quantity="rows that differ", value=0.0 if alike else 1.0, error=0.0, low=1.0, high=1.0,
-                       where=Where(module=fact.module, parameter=fact.name), note=note)
+                       where=Where(module=fact.module, parameter=fact.name), note=note, level=level)
 
 
 _NET = Architecture(input_shape=(6,), layers=(layer("dense", units=8), layer("tanh"), layer("dense", units=3)), loss="mse", batch=8)
