@@ -10,6 +10,8 @@ import math
 from typing import Final
 
 NOISE_FACTORS: Final = (1.1, 0.7, 1.3)
+DOUBLE: Final = 2.0**-52
+SINGLE: Final = 2.0**-23
 
 
 def tolerance(epsilon: float, scale: float, noise: float = 0.0, *, units: float = 32.0) -> float:
@@ -33,6 +35,25 @@ def is_rounding(residual: float, epsilon: float, other_residual: float, other_ep
     """
     coarse, fine = (residual, other_residual) if epsilon > other_epsilon else (other_residual, residual)
     return coarse > fine * math.sqrt(max(epsilon, other_epsilon) / min(epsilon, other_epsilon))
+
+
+def explained(
+    residual: float, scale: float, noise: float, epsilon: float, other_residual: float, *, units: float = 32.0
+) -> tuple[float, bool]:
+    """How much of a residual rounding explains, and whether it is rounding alone.
+
+    The tolerance ends at ``largest``, which no conditioning explains. Beyond it the other precision decides (float64, or float32 where
+    float64 is the residual's own): a gradient that is exactly zero leaves rounding that is as large as its own scale. Where nothing is
+    known of the other precision, the tolerance stands and the measurement is too coarse to accuse.
+    """
+    usual = tolerance(epsilon, scale, noise, units=units)
+    strict = min(usual, largest(epsilon) * scale)
+    if residual <= strict:
+        return strict, False
+    if math.isnan(other_residual):
+        return usual, False
+    alone = is_rounding(residual, epsilon, other_residual, SINGLE if epsilon == DOUBLE else DOUBLE)
+    return (max(usual, 2 * residual), True) if alone else (strict, False)
 
 
 def resolution(epsilon: float) -> float:

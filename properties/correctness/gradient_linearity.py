@@ -42,16 +42,14 @@ from gradcheck_suite.captures.cotangent_algebra import CotangentAlgebra
 from gradcheck_suite.core.architecture import Architecture, Defect, layer
 from gradcheck_suite.core.evidence import Evidence
 from gradcheck_suite.core.property import Property
-from gradcheck_suite.numerics.rounding import is_rounding, largest, resolution, tolerance
-
-DOUBLE, SINGLE = 2.0**-52, 2.0**-23
+from gradcheck_suite.numerics.rounding import explained, resolution
 
 
 def measure(cotangent_algebra: CotangentAlgebra) -> Evidence:
     seen = cotangent_algebra
     scale = np.where(seen.scale > 0, seen.scale, 1.0)
-    rows = zip(seen.residual, seen.epsilon, scale, seen.noise, seen.other_residual, strict=True)
-    allowed, rounded = np.array([_allowed(*row) for row in rows]).T
+    rows = zip(seen.residual, scale, seen.noise, seen.epsilon, seen.other_residual, strict=True)
+    allowed, rounded = np.array([explained(*row) for row in rows]).T
     wrong = seen.residual > allowed
     worst = int(np.argmax(np.where(rounded > 0, 0.0, seen.residual / allowed)))
     notes = [f"{int(wrong.sum())} of {len(wrong)} gradients are not additive in their cotangent"] if wrong.any() else []
@@ -63,18 +61,6 @@ def measure(cotangent_algebra: CotangentAlgebra) -> Evidence:
         where=seen.rows.suspect(wrong.tolist()), note="; ".join(notes),
         ruled_out=("rounding", "random masks (one graph)") if wrong.any() else (),
     )
-
-
-def _allowed(residual: float, epsilon: float, scale: float, noise: float, other: float) -> tuple[float, bool]:
-    """The residual that rounding explains, and whether all of this one is rounding."""
-    usual = tolerance(epsilon, scale, noise)
-    strict = min(usual, largest(epsilon) * scale)
-    if residual <= strict:
-        return strict, False
-    if np.isnan(other):
-        return usual, False
-    rounded = is_rounding(residual, epsilon, other, SINGLE if epsilon == DOUBLE else DOUBLE)
-    return (max(usual, 2 * residual), True) if rounded else (strict, False)
 
 
 _LAYERS = (layer("dense", units=8), layer("layer_norm"), layer("gelu"), layer("dropout", p=0.2), layer("dense", units=3))

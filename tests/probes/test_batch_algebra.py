@@ -7,6 +7,7 @@ from torch import nn
 
 from gradcheck_suite.core.budget import BUDGETS
 from gradcheck_suite.core.errors import NotApplicable
+from gradcheck_suite.numerics.rounding import DOUBLE, explained, largest
 from gradcheck_suite.probes.batch_algebra import batch_algebra
 from gradcheck_suite.subject import Batch, Setup, Subject
 
@@ -84,3 +85,41 @@ def test_the_model_is_put_back_in_its_own_format():
     assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(before, (*model.parameters(), *model.buffers()), strict=True))
     assert model.training
     assert torch.get_default_dtype() == torch.float32
+
+
+class Keys(nn.Module):
+    """Attention to equally shifted keys: the bias of the keys has no gradient but rounding."""
+
+    def __init__(self):
+        super().__init__()
+        self.key, self.value = nn.Linear(3, 3), nn.Linear(3, 3)
+
+    def forward(self, x):
+        return nn.functional.scaled_dot_product_attention(x, self.key(x), self.value(x))
+
+
+def test_a_zero_gradient_is_told_from_a_wrong_one_by_its_precision():
+    seen = capture(Keys, torch.randn(4, 5, 3, generator=torch.Generator().manual_seed(0)))
+    bias = seen.rows.names.index("key.bias")
+    assert seen.residual[bias] > largest(DOUBLE) * seen.scale[bias]
+    assert explained(seen.residual[bias], seen.scale[bias], seen.noise[bias], DOUBLE, seen.other_residual[bias])[1]
+    wrong = capture(lambda: nn.Sequential(nn.Linear(3, 4), Shift(), nn.Linear(4, 2)))
+    bias = wrong.rows.names.index("1.bias")
+    allowed, rounded = explained(wrong.residual[bias], wrong.scale[bias], wrong.noise[bias], DOUBLE, wrong.other_residual[bias])
+    assert not rounded
+    assert wrong.residual[bias] > allowed
+
+
+def test_inputs_that_relate_the_samples_are_told():
+    class Gather(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dense = nn.Linear(3, 2)
+
+        def forward(self, x, edges):
+            return self.dense(x + torch.zeros_like(x).index_add(0, edges[1], x[edges[0]]))
+
+    with pytest.raises(NotApplicable, match="index without a sample axis"):
+        capture(Gather, torch.randn(4, 3), torch.tensor([[0, 1, 2], [1, 2, 3]]))
+    with pytest.raises(NotApplicable, match="part of its batch"):
+        capture(lambda: nn.Sequential(nn.Linear(3, 8), nn.Unflatten(0, (2, 2)), nn.Flatten(0, 1)), torch.randn(4, 3))
