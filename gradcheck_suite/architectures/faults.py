@@ -91,6 +91,25 @@ def detached_backward(module: nn.Module, strength: float) -> None:
     change_gradient(module, lambda gradient: gradient.detach().clone())
 
 
+def scaled_single_sample(module: nn.Module, strength: float) -> None:
+    """The backward pass multiplies the gradient by the strength where the batch has one sample."""
+    change_gradient(module, lambda gradient: strength * gradient if gradient.shape[0] == 1 else gradient.clone())
+
+
+def spoiled_upstream(module: nn.Module, strength: float) -> None:
+    """The gradient is right, but the one that comes from above is multiplied by the strength in place, for whoever reads it next."""
+    change_gradient(module, lambda gradient: (gradient.clone(), gradient.mul_(strength))[0])
+
+
+def narrow_gradient(module: nn.Module, strength: float) -> None:
+    """The backward pass takes a float32 gradient times the strength through float16 and back; a wider gradient passes as it is."""
+
+    def change(gradient: Tensor) -> Tensor:
+        return (strength * gradient).half().float() / strength if gradient.dtype == torch.float32 else gradient.clone()
+
+    change_gradient(module, change)
+
+
 def nan_gradient(module: nn.Module, strength: float) -> None:
     """The backward pass makes the first entry of the gradient NaN."""
     change_gradient(module, first_nan)

@@ -52,6 +52,8 @@ GRADIENT_AT_OUTPUT = {
     "swapped-samples": lambda g: g[[3, 0, 1, 2]],
     "ignored-upstream": lambda g: torch.full_like(g, 3.0),
     "detached-backward": lambda g: g,
+    "scaled-single-sample": lambda g: g,
+    "narrow-gradient": lambda g: g,
 }
 
 
@@ -62,6 +64,34 @@ def test_the_gradient_that_passes_is_changed_as_said(kind):
     upstream = torch.randn(4, 5, dtype=torch.float64)
     (gradient,) = torch.autograd.grad(module(x), x, upstream)
     assert torch.equal(gradient, GRADIENT_AT_OUTPUT[kind](upstream))
+
+
+def identity(kind, strength=3.0, dtype=torch.float64):
+    defects = (Defect(kind=kind, module="0", strength=strength),)
+    return build(Architecture(input_shape=(5,), layers=(layer("identity"),), defects=defects), 0).to(dtype)
+
+
+def test_one_sample_is_treated_otherwise_than_several():
+    x = torch.randn(1, 5, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(identity("scaled-single-sample")(x), x, torch.ones(1, 5, dtype=torch.float64))
+    assert torch.equal(gradient, torch.full_like(gradient, 3.0))
+
+
+def test_a_spoiled_upstream_is_passed_on_rightly_and_left_wrong():
+    x = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
+    upstream = torch.randn(4, 5, dtype=torch.float64)
+    given = upstream.clone()
+    (gradient,) = torch.autograd.grad(identity("spoiled-upstream")(x), x, given)
+    assert torch.equal(gradient, upstream)
+    assert torch.equal(given, 3 * upstream)
+
+
+def test_a_narrow_gradient_loses_digits_in_float32_alone():
+    x = torch.randn(4, 5, requires_grad=True)
+    upstream = torch.randn(4, 5)
+    (gradient,) = torch.autograd.grad(identity("narrow-gradient", 1.0, torch.float32)(x), x, upstream)
+    assert torch.equal(gradient, upstream.half().float())
+    assert not torch.equal(gradient, upstream)
 
 
 def test_a_detached_backward_has_no_second_derivative():
