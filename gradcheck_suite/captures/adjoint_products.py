@@ -12,7 +12,7 @@ class AdjointProducts:
         backward: <Jᵀ u, v>.
         scale: Σ|u · J v| + Σ|Jᵀ u · v| over all entries.
         noise: the largest |<Jᵀ(ku), v>/k - <Jᵀu, v>| for k in {1.1, 0.7, 1.3}: what rounding inside the model makes of the product.
-        epsilon: distance from 1 to the next number in the format used.
+        epsilon: distance from 1 to the next number in the narrowest format that a differentiated tensor is in.
         tensors: number of inputs and parameters in the product.
     """
 

@@ -12,7 +12,7 @@ class HessianProducts:
         second: v₂ᵀ H v₁.
         scale: ||v₁|| ||H v₂|| + ||v₂|| ||H v₁||.
         noise: the largest |v₁ᵀ H (k v₂)/k - v₁ᵀ H v₂| for k in {1.1, 0.7, 1.3}.
-        epsilon: distance from 1 to the next number in the format used.
+        epsilon: distance from 1 to the next number in the narrowest format that a differentiated tensor is in.
     """
 
     first: float

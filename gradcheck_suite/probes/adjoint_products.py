@@ -15,7 +15,8 @@ from gradcheck_suite.core.seeds import derive
 from gradcheck_suite.numerics.rounding import NOISE_FACTORS
 from gradcheck_suite.probes.execution import cotangents, floating, realise
 from gradcheck_suite.probes.float64 import in_float64
-from gradcheck_suite.probes.gradient_rows import Graph
+from gradcheck_suite.probes.gradient_rows import Graph, products
+from gradcheck_suite.probes.graph import leaves, widest_epsilon
 from gradcheck_suite.probes.nested import replaced
 from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.subject import Setup, Subject
@@ -45,13 +46,13 @@ def adjoint_products(subject: Subject, budget: Budget, seed: int) -> AdjointProd
         tangents = [torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype) for *_, tensor in chosen]
         with preserved(wide.model):
             pushed = _push(wide, chosen, tangents, len(u))
-    forward = [a.double() * b.double() for a, b in zip(u, pushed, strict=True)]
-    backward = [gradients[index].double() * t.double() for index, t in zip(kept, tangents, strict=True)]
+    forward = [products(a, b) for a, b in zip(u, pushed, strict=True)]
+    backward = [products(gradients[index], t) for index, t in zip(kept, tangents, strict=True)]
     product = sum(float(p.sum()) for p in backward)
-    others = [sum(float((g[index].double() * t.double()).sum()) for index, t in zip(kept, tangents, strict=True)) / k for k, g in scaled]
+    others = [sum(float(products(g[index], t).sum()) for index, t in zip(kept, tangents, strict=True)) / k for k, g in scaled]
     return AdjointProducts(
         forward=sum(float(p.sum()) for p in forward), backward=product, noise=max(abs(other - product) for other in others),
-        scale=sum(float(p.abs().sum()) for p in (*forward, *backward)), epsilon=torch.finfo(torch.float64).eps, tensors=len(chosen),
+        scale=sum(float(p.abs().sum()) for p in (*forward, *backward)), epsilon=widest_epsilon(*graph.outputs), tensors=len(chosen),
     )
 
 
@@ -66,7 +67,11 @@ def _push(setup: Setup, chosen: list[tuple[str, str, Tensor]], tangents: list[Te
             output = functional_call(setup.model, parameters, args, kwargs, tie_weights=True)
         except (RuntimeError, NotImplementedError) as error:
             raise NotApplicable(f"no forward-mode derivative: {str(error)[:120]}") from None
-        pushed = [pair.tangent for pair in map(unpack_dual, floating(output)) if pair.tangent is not None]
+        pairs = [unpack_dual(tensor) for tensor in floating(output)]
+        own = {id(parameter) for parameter in setup.model.parameters()}
+        if any(id(leaf) in own for leaf in leaves(*(pair.primal for pair in pairs))):
+            raise NotApplicable("the model reads parameters from copies of its own references, where no tangent reaches them")
+        pushed = [pair.tangent for pair in pairs if pair.tangent is not None]
     if len(pushed) != outputs:
         raise NotApplicable("forward mode and backward pass do not reach the same outputs")
     return pushed

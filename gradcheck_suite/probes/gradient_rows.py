@@ -72,6 +72,13 @@ def norm(tensor: torch.Tensor) -> float:
     return float(plain.detach().double().norm())
 
 
+def products(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """The terms of the real inner product of two tensors, in float64."""
+    if one.is_complex() or other.is_complex():
+        return (one.detach().to(torch.complex128).conj() * other.detach().to(torch.complex128)).real
+    return one.detach().double() * other.detach().double()
+
+
 def differing_bits(one: torch.Tensor, other: torch.Tensor) -> int:
     """Number of bits in which two tensors of one shape and dtype differ; zeros of either sign are the same number."""
     left, right = (torch.where(t == 0, torch.zeros_like(t), t).contiguous().reshape(-1).view(torch.uint8) for t in (one, other))

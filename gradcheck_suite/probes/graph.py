@@ -35,6 +35,12 @@ def leaves(*outputs: torch.Tensor) -> list[torch.Tensor]:
     return found + [output for output in outputs if output.grad_fn is None and output.requires_grad]
 
 
+def widest_epsilon(*outputs: torch.Tensor) -> float:
+    """The largest distance from 1 to the next number of all floating formats that tensors of the graph are in; 0 without a graph."""
+    found = {item.dtype for node in nodes(*outputs) for item in node._input_metadata}
+    return max((torch.finfo(dtype).eps for dtype in found if dtype.is_floating_point or dtype.is_complex), default=0.0)
+
+
 def name_of(node: Node) -> str:
     """The operation of a node: ``SqrtBackward0`` is ``sqrt``, ``_softmax`` is ``softmax``."""
     name = re.sub(r"Backward\d*$", "", str(node.name()).rpartition("::")[2])

@@ -10,8 +10,8 @@ from gradcheck_suite.core.seeds import derive
 from gradcheck_suite.numerics.rounding import NOISE_FACTORS
 from gradcheck_suite.probes.execution import cotangents, realise
 from gradcheck_suite.probes.float64 import in_float64
-from gradcheck_suite.probes.gradient_rows import Graph, norm
-from gradcheck_suite.probes.graph import nodes
+from gradcheck_suite.probes.gradient_rows import Graph, norm, products
+from gradcheck_suite.probes.graph import nodes, widest_epsilon
 from gradcheck_suite.subject import Subject
 
 Tensor = torch.Tensor
@@ -39,6 +39,7 @@ def hessian_products(subject: Subject, budget: Budget, seed: int) -> HessianProd
                 raise NotApplicable("the gradient does not depend on anything that could be differentiated again")
             if any(node.name() == "torch::autograd::Error" for node in nodes(*(row[0] for row in reached))):
                 raise NotApplicable("no second derivative: a function is marked as differentiable once")
+            epsilon = widest_epsilon(*graph.outputs, *(row[0] for row in reached))
             h1, h2 = (_product([(row[0], row[k]) for row in reached], variables) for k in (2, 3))
             scaled = [(k, _product([(row[0], k * row[3]) for row in reached], variables)) for k in NOISE_FACTORS]
         except RuntimeError as error:
@@ -47,7 +48,7 @@ def hessian_products(subject: Subject, budget: Budget, seed: int) -> HessianProd
     sizes = [sum(norm(t) ** 2 for t in group) ** 0.5 for group in (v1, v2, h1, h2)]
     return HessianProducts(
         first=first, second=_inner(v2, h1), scale=sizes[0] * sizes[3] + sizes[1] * sizes[2],
-        noise=max(abs(_inner(v1, h) / k - first) for k, h in scaled), epsilon=torch.finfo(torch.float64).eps,
+        noise=max(abs(_inner(v1, h) / k - first) for k, h in scaled), epsilon=epsilon,
     )
 
 
@@ -58,4 +59,4 @@ def _product(pairs: list[tuple[Tensor, Tensor]], variables: list[Tensor]) -> lis
 
 
 def _inner(one: list[Tensor], other: list[Tensor]) -> float:
-    return sum(float((a.double() * b.double()).sum()) for a, b in zip(one, other, strict=True))
+    return sum(float(products(a, b).sum()) for a, b in zip(one, other, strict=True))

@@ -97,3 +97,36 @@ def test_missing_modes_are_told():
         of(model(Detaching), adjoint_products)
     with pytest.raises(NotApplicable, match="no second derivative"):
         of(model(Once), hessian_products)
+
+
+def test_a_narrow_part_widens_the_error():
+    class Narrow(nn.Module):
+        def forward(self, x):
+            return x.float().softmax(-1).to(x.dtype)
+
+    for probe in (adjoint_products, hessian_products):
+        assert of(plain, probe).epsilon == torch.finfo(torch.float64).eps
+        assert of(lambda: nn.Sequential(nn.Linear(3, 4), Narrow(), nn.Linear(4, 2)), probe).epsilon == torch.finfo(torch.float32).eps
+
+
+def test_complex_outputs_are_compared_by_the_real_inner_product():
+    class Spectrum(nn.Module):
+        def forward(self, x):
+            return torch.fft.rfft(x)
+
+    seen = of(lambda: nn.Sequential(nn.Linear(3, 8), nn.Tanh(), Spectrum()), adjoint_products)
+    assert abs(seen.forward - seen.backward) <= 8 * seen.epsilon * seen.scale
+
+
+def test_parameters_that_no_tangent_reaches_are_told():
+    class Remembering(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(3, 3))
+            self.kept = {"weight": self.weight}
+
+        def forward(self, x):
+            return torch.tanh(x @ self.kept["weight"])
+
+    with pytest.raises(NotApplicable, match="no tangent reaches"):
+        of(Remembering, adjoint_products)
