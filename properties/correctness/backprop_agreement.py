@@ -46,6 +46,7 @@ from gradcheck_suite.captures.directional_derivative import RESOLUTION, Directio
 from gradcheck_suite.core.architecture import Architecture, Defect, layer
 from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.core.evidence import Evidence, Level, Where
+from gradcheck_suite.core.exhibits import Table
 from gradcheck_suite.core.property import Property
 
 QUANTITY = "relative disagreement between backprop and finite difference along a random direction"
@@ -61,7 +62,7 @@ def measure(directional_derivative: DirectionalDerivative) -> Iterator[Evidence]
         if place.intended:
             yield _intended(place)
         elif place.blamed or place.status in ("agrees", "kink", "noise") or _unexplained(place, explained):
-            yield _judged(place)
+            yield _judged(place, _left_out(directional_derivative) if place.role == "whole" else ())
     for name, reason in directional_derivative.stale:
         note = f"declared as intended ({reason}), but nothing disagrees there"
         yield Evidence(quantity="mismatches found where one is declared", value=0.0, error=0.0, low=1.0, high=math.inf,
@@ -72,7 +73,17 @@ def _unexplained(place: Place, explained: bool) -> bool:
     return place.status == "disagrees" and place.role == "whole" and not explained
 
 
-def _judged(place: Place) -> Evidence:
+def _left_out(captured: DirectionalDerivative) -> tuple[Table, ...]:
+    """What was not compared, or compared and not laid on anybody, for the reader to see."""
+    rows = [*captured.skipped]
+    rows += [(p.module, "; ".join(p.note)) for p in captured.places if p.status in ("nothing", "not replayed")]
+    rows += [(p.module, f"{p.kind}: {_words(p, p.worst)}") for p in captured.places
+             if p.status == "disagrees" and not p.blamed and not p.intended and p.role != "whole"]
+    title = "Not compared, or of no consequence for any parameter"
+    return (Table(title=title, columns=("module", "what"), rows=tuple(rows)),) if rows else ()
+
+
+def _judged(place: Place, exhibits: tuple[Table, ...] = ()) -> Evidence:
     value, error = _relative(place.analytic - place.numeric, place.error, place.scale or abs(place.numeric))
     if place.status != "disagrees" and abs(value) > error:
         error = math.inf
@@ -81,7 +92,7 @@ def _judged(place: Place) -> Evidence:
     where = Where(module=place.module, parameter=worst.name if worst is not None and owned else None,
                   entry=worst.entry if worst is not None and owned else None, function=place.function, source=place.source)
     return Evidence(quantity=QUANTITY, value=value, error=error, low=0.0, high=0.0, resolution=RESOLUTION, where=where,
-                    note=_words(place, worst), ruled_out=place.ruled_out)
+                    note=_words(place, worst), ruled_out=place.ruled_out, exhibits=exhibits)
 
 
 def _relative(gap: float, error: float, scale: float) -> tuple[float, float]:

@@ -1,16 +1,17 @@
 """Blame: which places a disagreement is laid on, and declarations of intended mismatches."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gradcheck_suite.captures.directional_derivative import Place
-from gradcheck_suite.probes.directional_derivative.comparison import AGREES, ALONE, DISAGREES
+from gradcheck_suite.probes.directional_derivative.comparison import AGREES, ALONE, DISAGREES, IN_PLACE, NOISE
 from gradcheck_suite.probes.directional_derivative.context import Culprit, culprits
 from gradcheck_suite.probes.directional_derivative.examination import Examination
 from gradcheck_suite.probes.directional_derivative.experiment import FAILURES, Experiment
 from gradcheck_suite.probes.directional_derivative.functions import function_name, function_source
-from gradcheck_suite.probes.directional_derivative.places import kind_of, place_of
+from gradcheck_suite.probes.directional_derivative.places import kind_of, localised, place_of
 from gradcheck_suite.probes.directional_derivative.record import Call
 from gradcheck_suite.probes.directional_derivative.units import ModuleCall
 
@@ -45,11 +46,29 @@ def _settle_units(case: "Investigation", whole: Place) -> None:
     PyTorch's own operations may disagree alone and be right in their place: CTC loss behind a log-softmax, a constant that cancels.
     """
     for index, place in enumerate(case.places):
-        if place.status == DISAGREES and not place.blamed and not place.intended:
-            reason = _declared(case, place)
-            blamed = not reason and (place.handwritten or (place.relevant and whole.status != AGREES))
-            note = (*place.note, CANCELS) if whole.status == AGREES and not blamed and not reason else place.note
-            case.places[index] = replace(place, intended=reason, blamed=blamed, note=note)
+        if place.status != DISAGREES or place.blamed or place.intended:
+            continue
+        reason = _declared(case, place)
+        if reason or place.handwritten:
+            case.places[index] = replace(place, intended=reason, blamed=not reason)
+        elif whole.status == AGREES:
+            case.places[index] = replace(place, note=(*place.note, CANCELS))
+        elif place.relevant:
+            case.places[index] = _confirmed(case, place, whole)
+
+
+def _confirmed(case: "Investigation", place: Place, whole: Place) -> Place:
+    """A container's own code was tried with stand-ins for its inner calls: what it calls in earnest has the last word."""
+    if place.role != "glue":
+        return replace(place, blamed=True)
+    call = next(c for c in case.calls if c.path == place.module and c.inner)
+    real = whole if call.module is case.whole.model else case.examine_call(call, inside=True)
+    if real.status == DISAGREES:
+        return replace(place, blamed=True)
+    if real.status == AGREES:
+        return replace(place, note=(*place.note, "with its inner calls in place it agrees"))
+    note = "with affine stand-ins for its inner calls it disagrees; with the calls themselves nothing could be decided"
+    return replace(place, status=NOISE, error=math.inf, note=(*place.note, note))
 
 
 def _declared(case: "Investigation", place: Place) -> str:
@@ -80,6 +99,7 @@ def _searched(case: "Investigation", whole: Place, found: Examination) -> Place:
     elif container is not None:
         case.places.append(replace(container, blamed=True, note=(*container.note, CONTEXT)))
     else:
+        whole = localised(case.whole, found, whole, case.draws, IN_PLACE)
         return replace(whole, blamed=True, note=(*whole.note, CONTEXT))
     return whole
 
@@ -130,7 +150,8 @@ def _placed(case: "Investigation", culprit: Culprit) -> Place:
     if culprit.unit is None or culprit.found is None:
         place = case.examine_call(call)
     else:
-        place = place_of(culprit.unit, culprit.found, (call.module, call.path, "in place"), case.draws, ALONE)
+        place = place_of(culprit.unit, culprit.found, (call.module, call.path, "in place"))
+        place = localised(culprit.unit, culprit.found, place, case.draws, ALONE)
     function, source = _only_function(call, case)
     return replace(place, role="in place", blamed=True, note=(culprit.why, CONTEXT, *place.note), kind=kind_of(call.module),
                    function=place.function or function, source=place.source or source)

@@ -15,7 +15,7 @@ import torch
 from gradcheck_suite.numerics.differences import DOUBLE, Derivative, derivative, measured_noise
 from gradcheck_suite.probes.directional_derivative.directions import Direction, central, direction, values_at
 from gradcheck_suite.probes.directional_derivative.draws import Draws
-from gradcheck_suite.probes.directional_derivative.experiment import FAILURES, Experiment, Linearization, inner
+from gradcheck_suite.probes.directional_derivative.experiment import FAILURES, Experiment, Linearization, inner, linearize
 from gradcheck_suite.probes.directional_derivative.observation import ROUNDOFF, Observation, Seen
 from gradcheck_suite.probes.directional_derivative.signatures import Kink, smooth_step
 
@@ -24,6 +24,7 @@ TOLERANCE: Final = 1e-8
 RESOLUTION: Final = 1e-6
 _NEGLIGIBLE: Final = 1e-5
 _GROWTH: Final = 4.0
+_DOUBT: Final = 10.0  # plateaus of a narrow type can fool the estimate of an error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,14 +101,49 @@ def settle(experiment: Experiment, linear: Linearization, along: Direction, look
         return Outcome(KINK, along.analytic, math.nan, math.inf, along.scale, 0.0, kink, seen, repeats=slope.repeats)
     coarse = seen.roundoff > DOUBLE and slope.shows_narrow_numbers(step)
     if not coarse:
-        seen.roundoff = DOUBLE
+        seen.roundoff, seen.kept, seen.narrow = DOUBLE, seen.narrow, ""
     outcome = Outcome(NOISE)
     for first, levels in ((max(min(step, 0.125), 1e-3), 5),) if coarse else ((min(step, 0.125), 9), (min(step, 1e-6), 6)):
         ladder = derivative(slope, first_step=first, levels=levels, magnitude=linear.magnitude, roundoff=seen.roundoff, enough=0.01 * floor)
         outcome = _judged(ladder, slope, Outcome(NOISE, along.analytic, ladder.value, math.inf, along.scale, step, kink, seen), floor)
         if outcome.status in (AGREES, DISAGREES):
             break
+    if outcome.status == DISAGREES:
+        outcome.error += 8 * wobble(experiment, linear, along)
+        if abs(outcome.gap) <= outcome.error:
+            outcome.status = NOISE
     return outcome
+
+
+def wobble(experiment: Experiment, linear: Linearization, along: Direction) -> float:
+    """How much the analytic directional derivative moves when every number moves by a few units in the last place.
+
+    That is the error an ill-conditioned backward pass makes by itself. Zero where equal runs give unequal gradients: a
+    backward pass that is random is wrong, not ill-conditioned.
+    """
+    if _again(experiment, linear, along) != along.analytic:
+        return 0.0
+    places = [tensor.data for tensor in experiment.tensors]
+    largest, draws = 0.0, Draws(len(places))
+    try:
+        for _ in range(2):
+            for tensor, value in zip(experiment.tensors, places, strict=True):
+                tensor.data = value + value * draws.like(value) * (4 * DOUBLE)
+            largest = max(largest, abs(_again(experiment, linear, along) - along.analytic))
+    finally:
+        for tensor, value in zip(experiment.tensors, places, strict=True):
+            tensor.data = value
+    return largest if math.isfinite(largest) else 0.0
+
+
+def _again(experiment: Experiment, linear: Linearization, along: Direction) -> float:
+    """The analytic directional derivative of a fresh run with the same cotangents and direction."""
+    again = linearize(experiment, Draws(0), linear.cotangents)
+    total = 0.0
+    for position, vector, step in zip(along.positions, along.vectors, along.steps, strict=True):
+        gradient = again.gradients[position]
+        total += 0.0 if gradient is None else step * float(inner(gradient, vector))
+    return total
 
 
 def _judged(ladder: Derivative, slope: "_Slope", outcome: Outcome, floor: float) -> Outcome:
@@ -116,14 +152,16 @@ def _judged(ladder: Derivative, slope: "_Slope", outcome: Outcome, floor: float)
     if not math.isfinite(ladder.value) or not math.isfinite(ladder.error):
         outcome.status, outcome.text = KINK, "the function is not defined on both sides of the point"
         return outcome
-    arithmetic = 32 * outcome.seen.roundoff * max(outcome.scale, abs(ladder.value)) if outcome.seen.roundoff > DOUBLE else 0.0
+    narrow = outcome.seen.roundoff > DOUBLE
+    arithmetic = 32 * outcome.seen.roundoff * max(outcome.scale, abs(ladder.value)) if narrow else 0.0
     outcome.error = max(4 * (ladder.error + arithmetic + 8 * DOUBLE * ladder.secant), floor)
     size = max(outcome.scale, abs(ladder.value), _NEGLIGIBLE * max(slope.linear.magnitude, ladder.secant))
     if abs(outcome.gap) > outcome.error:
         if ladder.kinked:
             outcome.status, outcome.text = KINK, "the one-sided slopes differ, at an operation whose choices cannot be watched"
         else:
-            outcome.status = DISAGREES if slope.repeats else NOISE
+            certain = slope.repeats and (not narrow or abs(outcome.gap) > _DOUBT * outcome.error)
+            outcome.status = DISAGREES if certain else NOISE
     elif outcome.error <= RESOLUTION * size:
         outcome.status = AGREES
         outcome.scale = max(outcome.scale, size)

@@ -18,7 +18,7 @@ from gradcheck_suite.probes.directional_derivative.directions import direction
 from gradcheck_suite.probes.directional_derivative.draws import Draws
 from gradcheck_suite.probes.directional_derivative.examination import Examination
 from gradcheck_suite.probes.directional_derivative.experiment import FAILURES, Experiment, Linearization, linearize, masked
-from gradcheck_suite.probes.directional_derivative.graph import survey
+from gradcheck_suite.probes.directional_derivative.graph import survey, uses
 from gradcheck_suite.probes.directional_derivative.interception import Proceed, intercepted
 from gradcheck_suite.probes.directional_derivative.record import Call
 from gradcheck_suite.probes.directional_derivative.trees import Tree
@@ -86,9 +86,11 @@ def _observed(experiment: Experiment, calls: list[Call], draws: Draws) -> tuple[
         wanted = [tensor for item in watch.seen for tensor in item.inputs if tensor.requires_grad] + list(dict.fromkeys(parameters))
         if survey(outputs).reentrant or not wanted or not outputs:
             return [], {}
+        once = uses(outputs)
         found = torch.autograd.grad(outputs, wanted, us, allow_unused=True)
     experiment.reset()
-    return watch.seen, {id(tensor): gradient for tensor, gradient in zip(wanted, found, strict=True)}
+    pairs = zip(wanted, found, strict=True)
+    return watch.seen, {id(tensor): gradient for tensor, gradient in pairs if once.get(id(tensor), 1) == 1}
 
 
 class _Watch:

@@ -61,3 +61,21 @@ def _note_function(found: Survey, function: type[Any]) -> None:
         found.reentrant = True
     elif function not in found.functions and (not function.__module__.startswith("torch.") or generated(function)):
         found.functions.append(function)
+
+
+def uses(outputs: Sequence[torch.Tensor]) -> dict[int, int]:
+    """How many edges of the graph lead to each leaf, by identity: 1 where a parameter is used once."""
+    counts: dict[int, int] = {}
+    seen: set[Any] = set()
+    waiting: list[Any] = [output.grad_fn for output in outputs if output.grad_fn is not None]
+    while waiting:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        for following, _ in node.next_functions:
+            if type(following).__name__ == "AccumulateGrad":
+                counts[id(following.variable)] = counts.get(id(following.variable), 0) + 1
+            elif following is not None:
+                waiting.append(following)
+    return counts

@@ -12,13 +12,13 @@ from gradcheck_suite.captures.directional_derivative import DirectionalDerivativ
 from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.core.seeds import derive
 from gradcheck_suite.probes.directional_derivative import blame
-from gradcheck_suite.probes.directional_derivative.comparison import ALONE, IN_PLACE, KINK, NOISE, NOTHING
+from gradcheck_suite.probes.directional_derivative.comparison import ALONE, DISAGREES, IN_PLACE, KINK, NOISE, NOTHING
 from gradcheck_suite.probes.directional_derivative.draws import Draws
 from gradcheck_suite.probes.directional_derivative.examination import Examination, examine
 from gradcheck_suite.probes.directional_derivative.experiment import FAILURES, Linearization, linearize
 from gradcheck_suite.probes.directional_derivative.generators import Generators, sources
 from gradcheck_suite.probes.directional_derivative.likeness import Likeness
-from gradcheck_suite.probes.directional_derivative.places import of_loss, place_of, unreplayed
+from gradcheck_suite.probes.directional_derivative.places import localised, of_loss, place_of, unreplayed
 from gradcheck_suite.probes.directional_derivative.power import held, iterating
 from gradcheck_suite.probes.directional_derivative.record import Call, Recorder
 from gradcheck_suite.probes.directional_derivative.trees import exact_paths
@@ -34,10 +34,12 @@ _MANNERS: Final = ((True, False), (True, True), (False, False), (False, True))  
 class Investigation:
     """One realisation under investigation. ``places`` grows as it goes."""
 
-    def __init__(self, setup: Setup, seed: int) -> None:
+    def __init__(self, setup: Setup, seed: int, lifted: bool = False) -> None:
+        self.lifted = lifted
         self.draws = Draws(derive(seed, "directional_derivative"))
         self.intended = dict(setup.intended)
         self.whole = Whole(setup)
+        self.whole.lifted = lifted
         self.calls: list[Call] = []
         self.places: list[Place] = []
         self.units: list[Call] = []
@@ -46,7 +48,7 @@ class Investigation:
         if not self.whole.tensors:
             raise NotApplicable("nothing to compare: no parameter requires a gradient and no input is a floating tensor")
 
-    def run(self, converted: bool) -> DirectionalDerivative:
+    def run(self, converted: bool, native: bool = False) -> DirectionalDerivative:
         """Everything, in order: record, whole model, units, blame."""
         outputs = self._recorded()
         root = self.whole.root
@@ -59,9 +61,11 @@ class Investigation:
             whole, found = self._in_place(linear)
             self._compare_units()
             blame.lay(self, whole, found)
+            self.whole.replace()
+            self.evaluations += self.whole.runs
         return DirectionalDerivative(
-            places=tuple(self.places), skipped=tuple(self._skipped()), stale=blame.stale(self), notes=(), converted=converted,
-            evaluations=self.evaluations,
+            places=tuple(self.places), skipped=tuple(self._skipped()), stale=blame.stale(self),
+            notes=_arithmetic(native, self.lifted), converted=converted, evaluations=self.evaluations,
         )
 
     def examine_call(self, call: Call, inside: bool = False, detached: bool = False) -> Place:
@@ -72,13 +76,13 @@ class Investigation:
         glue = bool(call.inner) and not inside
         role = "glue" if glue else "inside" if call.inner else "alone"
         place, failure = None, None
-        for data, lifted in _MANNERS:
+        for data, lifted in (manner for manner in _MANNERS if manner[1] or not self.lifted):
             if (data or not all(call.carried)) and (not lifted or place is None or _narrow(place)):
                 try:
                     place = _better(place, self._examined(call, role, detached, (data, lifted)))
                 except FAILURES as error:
                     failure = failure or error
-            if place is not None and place.status not in (KINK, NOISE):
+            if place is not None and place.status not in (KINK, NOISE) and (place.lifted or not _narrow(place)):
                 break
         if place is None:
             place = unreplayed(call.module, call.path, role, failure or RuntimeError("nothing was run"))
@@ -91,7 +95,8 @@ class Investigation:
         unit.detached = "always" if detached else "never"
         try:
             found = examine(unit, self.draws, ALONE, own_code=not self.around.facts(call.module).stock)
-            return place_of(unit, found, (call.module, call.path, role), self.draws, ALONE)
+            place = place_of(unit, found, (call.module, call.path, role))
+            return localised(unit, found, place, self.draws, ALONE) if place.status == DISAGREES else place
         finally:
             unit.close()
             unit.reset()
@@ -120,7 +125,7 @@ class Investigation:
 
     def _forward(self, recorder: Recorder) -> list[torch.Tensor]:
         try:
-            with torch.enable_grad():
+            with torch.enable_grad(), self.whole.arithmetic():
                 outputs: list[torch.Tensor] = recorder.run(self.whole.run)
             return outputs
         except Exception as error:
@@ -129,15 +134,16 @@ class Investigation:
 
     def _in_place(self, linear: Linearization) -> tuple[Place, Examination]:
         found = examine(self.whole, self.draws, IN_PLACE, first=linear)
-        place = place_of(self.whole, found, (self.whole.model, "", WHOLE), self.draws, IN_PLACE)
-        if _narrow(place) and place.status == NOISE:
+        place = place_of(self.whole, found, (self.whole.model, "", WHOLE))
+        if not self.lifted and _narrow(place) and place.status in (NOISE, DISAGREES):
             self.whole.lifted = True
             with suppress(*FAILURES):
                 other = examine(self.whole, self.draws, IN_PLACE)
-                place = _better(place, place_of(self.whole, other, (self.whole.model, "", WHOLE), self.draws, IN_PLACE))
+                place = _better(place, place_of(self.whole, other, (self.whole.model, "", WHOLE)))
+                found = other if place.lifted else found
             self.whole.lifted = place.lifted
-        self.whole.replace()
-        self.evaluations += self.whole.runs
+        if place.status != DISAGREES:
+            self.whole.replace()
         return place, found
 
     def _compare_units(self) -> None:
@@ -160,6 +166,12 @@ class Investigation:
             arguments = call.arguments.build([None] * len(call.arguments.leaves))
             for path in exact_paths(arguments):
                 yield call.path, f"input{path}: not a floating tensor"
+
+
+def _arithmetic(native: bool, lifted: bool) -> tuple[str, ...]:
+    if native:
+        return ("the model does not run in float64: compared in its own precision",)
+    return ("the model does not run in float64 with the narrow types it writes out: they were left out",) if lifted else ()
 
 
 def _narrow(place: Place) -> bool:

@@ -16,6 +16,10 @@ WIDER: Final = {torch.float32: torch.float64, torch.float16: torch.float64, torc
 class Lifting(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Dispatch mode in which every result that was asked for in a narrow type comes in double precision."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # or importing torch._dynamo, seconds of it, would come with the first operation
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         options = dict(kwargs or {})
         asked = options.get("dtype")

@@ -7,44 +7,47 @@ import torch
 
 from gradcheck_suite.captures.directional_derivative import TensorComparison
 from gradcheck_suite.numerics.differences import derivative
-from gradcheck_suite.probes.directional_derivative.comparison import DISAGREES, Look, compare
-from gradcheck_suite.probes.directional_derivative.directions import Direction, direction, values_at
+from gradcheck_suite.probes.directional_derivative.comparison import DISAGREES, Look, compare, glance
+from gradcheck_suite.probes.directional_derivative.directions import Direction, central, direction, values_at
 from gradcheck_suite.probes.directional_derivative.draws import Draws
 from gradcheck_suite.probes.directional_derivative.examination import Examination
 from gradcheck_suite.probes.directional_derivative.experiment import FAILURES, Experiment, Linearization, inner
 from gradcheck_suite.probes.directional_derivative.patterns import Samples, pattern
 
-_MOST_TENSORS: Final = 200
 _MOST_DETAILED: Final = 4
 _MOST_ENTRIES: Final = 160
 _STEP: Final = 6e-6
 
 
 def breakdown(experiment: Experiment, found: Examination, draws: Draws, look: Look) -> tuple[TensorComparison, ...]:
-    """Every tensor that disagrees by itself, the first few with their worst entry and the pattern of the error."""
-    names = experiment.names()
-    wrong: list[TensorComparison] = []
-    positions = found.along.positions if len(found.along.positions) < len(experiment.tensors) else range(len(experiment.tensors))
-    for position in list(positions)[:_MOST_TENSORS]:
+    """Tensors that disagree by themselves, the worst first, each with its worst entry and the pattern of the error."""
+    alone = len(found.along.positions) < len(experiment.tensors)
+    positions = found.along.positions if alone else list(range(len(experiment.tensors)))
+    suspects: list[tuple[float, int]] = []
+    for position in positions:
         along = direction(experiment, found.linear, draws, [position])
-        outcome = compare(experiment, found.linear, along, look)
-        if outcome.status != DISAGREES:
-            continue
-        entry, analytic, numeric, words = None, math.nan, math.nan, ""
-        if len(wrong) < _MOST_DETAILED:
-            entry, analytic, numeric, words = _detail(experiment, found.linear, position)
-        wrong.append(TensorComparison(
-            name=names[position], role=experiment.roles[position], analytic=outcome.analytic, numeric=outcome.numeric,
-            error=outcome.error, scale=outcome.scale, entry=entry, entry_analytic=analytic, entry_numeric=numeric, pattern=words))
+        if glance(experiment, found.linear, along, look) is None:
+            gap = abs(along.analytic - central(experiment, found.linear, along, look.steps[0]))
+            suspects.append((-gap / along.scale if along.scale and math.isfinite(gap) else -math.inf, position))
+    wrong: list[TensorComparison] = []
+    for _, position in sorted(suspects):
+        outcome = compare(experiment, found.linear, direction(experiment, found.linear, draws, [position]), look)
+        if outcome.status == DISAGREES:
+            entry, analytic, numeric, words = _detail(experiment, found.linear, position, look)
+            wrong.append(TensorComparison(
+                name=experiment.names()[position], role=experiment.roles[position], analytic=outcome.analytic, numeric=outcome.numeric,
+                error=outcome.error, scale=outcome.scale, entry=entry, entry_analytic=analytic, entry_numeric=numeric, pattern=words))
+            if len(wrong) == _MOST_DETAILED:
+                break
     return tuple(wrong)
 
 
-def _detail(experiment: Experiment, linear: Linearization, position: int) -> tuple[tuple[int, ...] | None, float, float, str]:
+def _detail(experiment: Experiment, linear: Linearization, position: int, look: Look) -> tuple[tuple[int, ...] | None, float, float, str]:
     tensor, gradient = experiment.tensors[position].data, linear.gradients[position]
     if tensor.is_complex() or tensor.numel() == 0:
         return None, math.nan, math.nan, ""
     analytic = torch.zeros_like(tensor) if gradient is None else gradient
-    samples = _samples(experiment, linear, position, analytic)
+    samples = _samples(experiment, linear, position, analytic, _MOST_ENTRIES if look.harder else _MOST_ENTRIES // 4)
     words = pattern(samples, gradient is None, _axes(experiment, linear))
     if not len(samples.indices):
         return None, math.nan, math.nan, words
@@ -63,18 +66,18 @@ def _axes(experiment: Experiment, linear: Linearization) -> tuple[int, ...]:
     return tuple(dict.fromkeys([size for shape in shapes for size in shape] + [math.prod(shape) for shape in shapes]))
 
 
-def _samples(experiment: Experiment, linear: Linearization, position: int, analytic: torch.Tensor) -> Samples:
+def _samples(experiment: Experiment, linear: Linearization, position: int, analytic: torch.Tensor, most: int) -> Samples:
     """Numeric entries: all of a small tensor; of a large one, those that bisection leads to, their neighbours, and a spread."""
     count = analytic.numel()
-    if count <= _MOST_ENTRIES:
+    if count <= most:
         indices = list(range(count))
     else:
         worst = _bisected(experiment, linear, position, analytic)
-        stride = max(1, count // (_MOST_ENTRIES // 2))
+        stride = max(1, count // (most // 2))
         last = analytic.shape[-1]
         row = (worst // last) * last
         near = [*range(row, row + min(last, 16)), *range(worst % last, count, max(last, count // 16))]
-        indices = sorted({worst, *range(0, count, stride), *near})[: 2 * _MOST_ENTRIES]
+        indices = sorted({worst, *range(0, count, stride), *near})[: 2 * most]
     numeric = torch.tensor([_entry(experiment, linear, position, index) for index in indices], dtype=torch.float64)
     rounding = 4 * 2.0**-53 * linear.magnitude / (_STEP * _scale(experiment.tensors[position].data))
     return Samples(analytic.double(), torch.tensor(indices), numeric, rounding)

@@ -22,12 +22,14 @@ class Seen:
     """Facts of one run.
 
     ``roundoff`` is the unit roundoff of the narrowest type a wider number was cast to (of float64 where there was none), and
-    ``narrow`` says what and where that was; ``stopped`` lists operations that stop a gradient, with their lines; ``padding`` are
-    (table, row) pairs that embeddings skip; ``defined`` are tables whose gradient is scaled or rewritten by definition.
+    ``narrow`` says what and where that was, or ``kept`` if the outputs turn out not to feel it; ``stopped`` lists operations
+    that stop a gradient, with their lines; ``padding`` are (table, row) pairs that embeddings skip; ``defined`` are tables whose
+    gradient is scaled or rewritten by definition.
     """
 
     roundoff: float = 2.0**-53
     narrow: str = ""
+    kept: str = ""
     stopped: list[str] = field(default_factory=list)
     padding: list[tuple[torch.Tensor, int]] = field(default_factory=list)
     defined: list[torch.Tensor] = field(default_factory=list)
@@ -39,6 +41,10 @@ class Observation(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.seen = Seen()
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # or importing torch._dynamo, seconds of it, would come with the first operation
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))

@@ -36,23 +36,22 @@ def kind_of(module: nn.Module) -> str:
     return loss_name(module) if isinstance(module, Objective) else type(module).__name__
 
 
-def place_of(experiment: Experiment, found: Examination, where: tuple[nn.Module, str, str], draws: Draws, look: Look) -> Place:
-    """The facts of one examination; where it disagreed, with everything that localisation finds. ``where``: module, path, role."""
+def place_of(experiment: Experiment, found: Examination, where: tuple[nn.Module, str, str]) -> Place:
+    """The facts of one examination. ``where``: module, path, role."""
     module, path, role = where
     outcome = found.outcome
     status = NOTHING if not found.linear.live and outcome.status != DISAGREES else outcome.status
-    place = Place(
+    disagrees = status == DISAGREES
+    return Place(
         module=path, kind=kind_of(module), role=role, calls=1, status=status, analytic=outcome.analytic, numeric=outcome.numeric,
-        error=outcome.error, scale=outcome.scale, tensors=tuple(experiment.names()) if status == DISAGREES else (),
-        handwritten=found.linear.survey.handwritten, lifted=experiment.lifted, kinks=tuple(found.kinks), note=_notes(experiment, found),
-        ruled_out=_ruled_out(found) if status == DISAGREES else (),
+        error=outcome.error, scale=outcome.scale, tensors=tuple(experiment.names()) if disagrees else (),
+        relevant=any(role != DATA for role in experiment.roles), handwritten=found.linear.survey.handwritten, lifted=experiment.lifted,
+        kinks=tuple(found.kinks), note=_notes(experiment, found), ruled_out=_ruled_out(found) if disagrees else (),
     )
-    if status != DISAGREES:
-        return place
-    return _localised(experiment, found, place, draws, look)
 
 
-def _localised(experiment: Experiment, found: Examination, place: Place, draws: Draws, look: Look) -> Place:
+def localised(experiment: Experiment, found: Examination, place: Place, draws: Draws, look: Look) -> Place:
+    """A place that disagrees, with everything that can be found out about where in it."""
     parts = breakdown(experiment, found, draws, look)
     function, proven = wrong_function(experiment, found.linear.survey.functions, draws)
     roles = [part.role for part in parts] or experiment.roles
@@ -81,6 +80,8 @@ def _notes(experiment: Experiment, found: Examination) -> tuple[str, ...]:
         notes.append(f"decided at {found.displaced}" if found.displaced.startswith("a point") else found.displaced)
     if experiment.lifted:
         notes.append("casts to a narrower type were left out: with them nothing could be resolved")
+    if outcome.status == DISAGREES and outcome.seen.kept:
+        notes.append(f"what is kept for the backward pass has a narrower type: {outcome.seen.kept}")
     if outcome.seen.narrow:
         notes.append(f"precision bottleneck: {outcome.seen.narrow}")
     if not outcome.repeats:

@@ -49,6 +49,10 @@ class Signature(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.kink: Kink | None = None
         self._reference, self._count = reference, 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # or importing torch._dynamo, seconds of it, would come with the first operation
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         options = kwargs or {}
         name = func._schema.name.rpartition("::")[2]

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +18,8 @@ from gradcheck_suite.subject import Batch, Setup, Subject
 
 
 @contextmanager
-def float64_twin(subject: Subject, seed: int) -> Iterator[tuple[Setup, bool]]:
-    """The subject's realisation in float64, and whether it had to be converted.
+def realised(subject: Subject, seed: int, native: bool = False) -> Iterator[tuple[Setup, bool]]:
+    """The subject's realisation in float64, and whether it had to be converted; as it was made, where ``native``.
 
     A subject that builds afresh is built while float64 is the default dtype, so that tensors its forward pass makes are float64
     too (a float32 mask beside float64 queries makes fused attention silently wrong); what is left in another precision is
@@ -30,30 +30,27 @@ def float64_twin(subject: Subject, seed: int) -> Iterator[tuple[Setup, bool]]:
     """
     usual = torch.get_default_dtype()
     with preserved(nn.Module()), ExitStack() as stack:
-        setup = _built(subject, seed, usual)
+        setup = _built(subject, seed, (usual,) if native or not subject.fresh else (torch.float64, usual))
+        torch.set_default_dtype(usual if native else torch.float64)
+        modules = [part for part in (setup.model, setup.loss) if isinstance(part, nn.Module)]
         if not subject.fresh:
-            stack.enter_context(preserved(setup.model))
-            if isinstance(setup.loss, nn.Module):
-                stack.enter_context(preserved(setup.loss))
-        changed = [widened(module, apart=not subject.fresh) for module in (setup.model, setup.loss) if isinstance(module, nn.Module)]
-        batch = Batch(_cast(setup.batch.args), _cast(dict(setup.batch.kwargs)), _cast(setup.batch.targets))
+            for module in modules:
+                stack.enter_context(preserved(module))
+        changed = [] if native else [widened(module, apart=not subject.fresh) for module in modules]
+        batch = Batch(*(_copied(part, native) for part in (setup.batch.args, dict(setup.batch.kwargs), setup.batch.targets)))
         stack.enter_context(_plain_paths())
         yield replace(setup, batch=batch), any(changed)
 
 
-def _built(subject: Subject, seed: int, usual: torch.dtype) -> Setup:
-    try:
-        torch.set_default_dtype(torch.float64 if subject.fresh else usual)
-        with failures("build"):
+def _built(subject: Subject, seed: int, dtypes: tuple[torch.dtype, ...]) -> Setup:
+    """The subject, built under the first default dtype that it can be built under."""
+    for dtype in dtypes[:-1]:
+        torch.set_default_dtype(dtype)
+        with suppress(SubjectError), failures("build"):
             return subject.setup(seed)
-    except SubjectError:
-        if not subject.fresh:
-            raise
-        torch.set_default_dtype(usual)
-        with failures("build"):
-            return subject.setup(seed)
-    finally:
-        torch.set_default_dtype(torch.float64)
+    torch.set_default_dtype(dtypes[-1])
+    with failures("build"):
+        return subject.setup(seed)
 
 
 def widened(root: nn.Module, apart: bool) -> bool:
@@ -80,12 +77,13 @@ def widened(root: nn.Module, apart: bool) -> bool:
     return changed
 
 
-def _cast(value: Any) -> Any:
+def _copied(value: Any, native: bool) -> Any:
+    """The batch with tensors of its own, in double precision unless ``native``."""
     tree = Tree(value)
     leaves = []
     for leaf in tree.leaves:
-        wide = leaf.detach().to(WIDER.get(leaf.dtype, leaf.dtype))
-        leaves.append(wide.requires_grad_(leaf.requires_grad))
+        wider = leaf.dtype if native else WIDER.get(leaf.dtype, leaf.dtype)
+        leaves.append(leaf.detach().to(wider, copy=True).requires_grad_(leaf.requires_grad))
     return tree.build(leaves)
 
 
