@@ -1,10 +1,13 @@
 """Normalised weights: what a batch norm makes of the gradient of the layer before it."""
 
+from collections import Counter
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.graph import get_gradient_edge
 
 from gradcheck_suite.captures.codec import frozen
 from gradcheck_suite.captures.normalized_weights import NormalizedWeights
@@ -26,9 +29,22 @@ GAIN = 8.0
 
 
 @dataclass(slots=True)
+class _Call:
+    """A call of a leaf layer, and the places in the graph of its one input and one output as the call ended."""
+
+    leaf: LeafCall
+    entered: Any
+    left: Any
+
+
+@dataclass(slots=True)
 class _Pair:
+    """A layer and its norm; ``output`` and ``normal`` are the places in the graph where each ended, before any change in place."""
+
     weight: LeafCall
     norm: LeafCall
+    output: Any
+    normal: Any
 
 
 def normalized_weights(subject: Subject, budget: Budget, seed: int) -> NormalizedWeights:
@@ -44,10 +60,14 @@ def normalized_weights(subject: Subject, budget: Budget, seed: int) -> Normalize
         pairs, outputs = _watched(wide)
         if not pairs:
             raise NotApplicable("no dense or convolutional layer is followed by a batch norm in training mode, and by nothing else")
-        wanted = [[pair.weight.outputs[0], pair.norm.outputs[0], *_module(pair.weight).parameters()] for pair in pairs]
+        wanted = [[pair.output, pair.normal, *_module(pair.weight).parameters()] for pair in pairs]
         with failures("backward"):
             value = contraction(outputs, cotangents(outputs, seed))
-            found = [torch.autograd.grad(value, tensors, retain_graph=True) for tensors in wanted]
+            found = [torch.autograd.grad(value, tensors, retain_graph=True, allow_unused=True) for tensors in wanted]
+        reached = [all(gradient is not None for gradient in gradients) for gradients in found]
+        pairs, found = list(compress(pairs, reached)), list(compress(found, reached))
+        if not pairs:
+            raise NotApplicable("no gradient passes a layer that is followed by a batch norm")
         with failures("a pair of layers alone"):
             rows = [{**_channels(pair, pulled), **_gain(pair, derive(seed, pair.weight.path))}
                     for pair, pulled in zip(pairs, found, strict=True)]
@@ -64,25 +84,30 @@ def _module(call: LeafCall) -> Any:
 
 def _watched(setup: Setup) -> tuple[list[_Pair], list[Tensor]]:
     """The pairs of one forward pass in which each layer runs once and feeds its norm alone, and the outputs."""
-    calls: list[LeafCall] = []
+    calls: list[_Call] = []
     batch, _ = differentiable(setup.batch)
-    with Running(setup.model) as running, LeafWatch(setup.model, calls.append), failures("forward", running):
+
+    def keep(call: LeafCall) -> None:
+        edges = [get_gradient_edge(t[0]) if len(t) == 1 and t[0].requires_grad else None for t in (call.inputs, call.outputs)]
+        calls.append(_Call(call, *edges))
+
+    with Running(setup.model) as running, LeafWatch(setup.model, keep), failures("forward", running):
         output = setup.model(*batch.args, **batch.kwargs)
     outputs = [tensor for tensor in floating(output) if tensor.requires_grad]
     uses: dict[Any, int] = {}
     for node in nodes(*outputs):
         for following, _ in node.next_functions:
             uses[following] = uses.get(following, 0) + 1
-    runs: dict[int, int] = {}
-    for call in calls:
-        runs[id(call.module)] = runs.get(id(call.module), 0) + 1
+    runs = Counter(id(call.leaf.module) for call in calls)
     pairs = []
     for call in calls:
-        if not isinstance(call.module, _NORMS) or not (call.module.training or call.module.running_mean is None):
+        module: Any = call.leaf.module
+        if not isinstance(module, _NORMS) or not (module.training or module.running_mean is None) or call.entered is None:
             continue
-        before = [c for c in calls if isinstance(c.module, _WEIGHTED) and c.outputs and c.outputs[0] is call.inputs[0]]
-        if len(before) == 1 and runs[id(before[0].module)] == runs[id(call.module)] == 1 and uses.get(before[0].outputs[0].grad_fn) == 1:
-            pairs.append(_Pair(before[0], call))
+        before = [c for c in calls if isinstance(c.leaf.module, _WEIGHTED) and c.left == call.entered]
+        alone = len(before) == 1 and runs[id(before[0].leaf.module)] == runs[id(module)] == 1 and uses.get(call.entered.node) == 1
+        if alone and call.left is not None:
+            pairs.append(_Pair(before[0].leaf, call.leaf, call.entered, call.left))
     return [pair for pair in pairs if all(p.requires_grad for p in _module(pair.weight).parameters())], outputs
 
 

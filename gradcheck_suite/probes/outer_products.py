@@ -22,7 +22,8 @@ Tensor = torch.Tensor
 def outer_products(subject: Subject, budget: Budget, seed: int) -> OuterProducts:
     """One forward and backward pass of the subject's objective in float64 (see ``captures.outer_products``).
 
-    Layers whose weight is used by anything but their own calls (tied weights) are left out, as are declared mismatches.
+    Layers whose weight is used by anything but their own calls (tied weights) are left out, as are declared mismatches and outputs
+    that no gradient reaches, or that are views and changed in place, where no hook sees it.
 
     Raises:
         NotApplicable: no trained linear layer ran with a weight of its own, or the model does not run in float64.
@@ -37,6 +38,9 @@ def outer_products(subject: Subject, budget: Budget, seed: int) -> OuterProducts
             raise NotApplicable("no trained linear layer ran with a weight of its own")
         with failures("backward"):
             value.backward()  # type: ignore[no-untyped-call]
+        own = {path: module for path, module in own.items() if all(len(slot) == 1 for _, slot in signals[path])}
+        if not own:
+            raise NotApplicable("every linear layer's output is changed in place, which hides its gradient")
         rows = [_compared(module, signals[path]) for path, module in own.items()]
     columns = {name: frozen([row[name] for row in rows]) for name in rows[0]}
     return OuterProducts(paths=tuple(own), calls=frozen([len(signals[path]) for path in own], "<i8"), **columns)

@@ -93,3 +93,13 @@ class Forked(nn.Module):
 def test_layers_that_feed_more_than_a_batch_norm_are_not_judged(make):
     with pytest.raises(NotApplicable, match="batch norm"):
         of(make, torch.randn(9, 6), normalized_weights)
+
+
+def test_activations_in_place_do_not_hide_the_norm():
+    def make():
+        parts = nn.Conv1d(3, 4, 3), nn.BatchNorm1d(4), nn.ReLU(inplace=True), nn.Conv1d(4, 4, 3), nn.Sigmoid(), nn.BatchNorm1d(4)
+        return nn.Sequential(*parts, nn.Conv1d(4, 4, 3), nn.ReLU(inplace=True), nn.BatchNorm1d(4), nn.Flatten())
+
+    seen = of(make, torch.randn(4, 3, 12), normalized_weights)
+    assert seen.weights == ("0",)
+    assert seen.radial.max() < 256 * ROUNDOFF

@@ -105,3 +105,12 @@ def test_recomputation_repeats_masks_and_sees_counters():
     counted = of(lambda: nn.Sequential(nn.Linear(4, 5), Counting(), nn.Tanh(), nn.Linear(5, 2)), probe=checkpointed_pass)
     assert counted.repeated_bits == 0
     assert counted.relative.max() > 0.01
+
+
+def test_views_that_are_changed_in_place_are_left_out():
+    def make():
+        return nn.Sequential(nn.Linear(4, 5), nn.ReLU(inplace=True), nn.Linear(5, 2))
+
+    assert of(make, torch.randn(3, 6, 4)).paths == ("2",)
+    with pytest.raises(NotApplicable, match="changed in place"):
+        of(lambda: nn.Sequential(nn.Linear(4, 5), nn.ReLU(inplace=True)), torch.randn(3, 6, 4))
