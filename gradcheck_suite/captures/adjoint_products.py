@@ -10,6 +10,7 @@ class AdjointProducts:
     Attributes:
         forward: <u, J v>.
         backward: <Jᵀ u, v>.
+        difference: the central difference of <u, f> along v, taken where the two products disagree; else NaN.
         scale: Σ|u · J v| + Σ|Jᵀ u · v| over all entries.
         noise: the largest |<Jᵀ(ku), v>/k - <Jᵀu, v>| for k in {1.1, 0.7, 1.3}: what rounding inside the model makes of the product.
         epsilon: distance from 1 to the next number in the narrowest format that a differentiated tensor is in.
@@ -18,6 +19,7 @@ class AdjointProducts:
 
     forward: float
     backward: float
+    difference: float
     scale: float
     noise: float
     epsilon: float

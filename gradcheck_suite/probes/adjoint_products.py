@@ -1,5 +1,6 @@
 """Adjoint products: forward mode and backward pass must be transposes of each other."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.core.seeds import derive
 from gradcheck_suite.numerics.rounding import NOISE_FACTORS
-from gradcheck_suite.probes.execution import cotangents, floating, realise
+from gradcheck_suite.probes.execution import cotangents, failures, floating, realise
 from gradcheck_suite.probes.float64 import in_float64
 from gradcheck_suite.probes.gradient_rows import Graph, products
 from gradcheck_suite.probes.graph import leaves, widest_epsilon
@@ -22,6 +23,7 @@ from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.subject import Setup, Subject
 
 Tensor = torch.Tensor
+_AGREE, _STEP = 1e-10, 1e-6
 make_dual: Callable[..., Any] = forward_ad.make_dual
 unpack_dual: Callable[..., Any] = forward_ad.unpack_dual
 
@@ -46,14 +48,30 @@ def adjoint_products(subject: Subject, budget: Budget, seed: int) -> AdjointProd
         tangents = [torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype) for *_, tensor in chosen]
         with preserved(wide.model):
             pushed = _push(wide, chosen, tangents, len(u))
-    forward = [products(a, b) for a, b in zip(u, pushed, strict=True)]
-    backward = [products(gradients[index], t) for index, t in zip(kept, tangents, strict=True)]
-    product = sum(float(p.sum()) for p in backward)
+        terms = ([products(a, b) for a, b in zip(u, pushed, strict=True)],
+                 [products(gradients[index], t) for index, t in zip(kept, tangents, strict=True)])
+        forward, backward = (sum(float(p.sum()) for p in side) for side in terms)
+        scale = sum(float(p.abs().sum()) for side in terms for p in side)
+        difference = _difference(wide, chosen, tangents, u) if abs(forward - backward) > _AGREE * scale else math.nan
     others = [sum(float(products(g[index], t).sum()) for index, t in zip(kept, tangents, strict=True)) / k for k, g in scaled]
     return AdjointProducts(
-        forward=sum(float(p.sum()) for p in forward), backward=product, noise=max(abs(other - product) for other in others),
-        scale=sum(float(p.abs().sum()) for p in (*forward, *backward)), epsilon=widest_epsilon(*graph.outputs), tensors=len(chosen),
+        forward=forward, backward=backward, difference=difference, scale=scale, noise=max(abs(other - backward) for other in others),
+        epsilon=widest_epsilon(*graph.outputs), tensors=len(chosen),
     )
+
+
+def _difference(setup: Setup, chosen: list[tuple[str, str, Tensor]], tangents: list[Tensor], u: list[Tensor]) -> float:
+    """The central difference of <u, f> along the tangents, in float64."""
+    values = []
+    for step in (_STEP, -_STEP):
+        moved = {name: tensor.detach() + step * tangent for (name, _, tensor), tangent in zip(chosen, tangents, strict=True)}
+        parameters = {name: moved[name] for name, role, _ in chosen if role == "parameter"}
+        inputs = [moved[name] for name, role, _ in chosen if role == "input"]
+        args, kwargs = replaced((tuple(setup.batch.args), dict(setup.batch.kwargs)), inputs)
+        with preserved(setup.model), failures("forward"):
+            output = floating(functional_call(setup.model, parameters, args, kwargs, tie_weights=True))
+        values.append(sum(float(products(a, b.detach()).sum()) for a, b in zip(u, output, strict=False)))
+    return (values[0] - values[1]) / (2 * _STEP)
 
 
 def _push(setup: Setup, chosen: list[tuple[str, str, Tensor]], tangents: list[Tensor], outputs: int) -> list[Tensor]:

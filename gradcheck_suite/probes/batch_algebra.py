@@ -13,7 +13,7 @@ from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import NotApplicable, SubjectError
 from gradcheck_suite.core.seeds import derive
 from gradcheck_suite.numerics.rounding import NOISE_FACTORS
-from gradcheck_suite.probes.execution import cotangents, realise, tensors
+from gradcheck_suite.probes.execution import cotangents, floating, realise, tensors
 from gradcheck_suite.probes.experiment import samples_in
 from gradcheck_suite.probes.float64 import in_float32, in_float64
 from gradcheck_suite.probes.gradient_rows import Graph, norm
@@ -83,6 +83,12 @@ def _samples(setup: Setup) -> int:
     with preserved(setup.model), torch.no_grad():
         output = setup.model(*setup.batch.args, **setup.batch.kwargs)
     count = samples_in(output, setup.batch)
+    for seed in (1, 2):
+        with preserved(setup.model), torch.no_grad():
+            torch.manual_seed(seed)
+            again = setup.model(*setup.batch.args, **setup.batch.kwargs)
+        if any(not torch.equal(a, b) for a, b in zip(floating(output), floating(again), strict=True)):
+            raise NotApplicable("the model is random in evaluation mode")
     if count < 2:
         raise NotApplicable("the batch has one sample only" if count == 1 else "inputs and outputs have no common sample axis")
     given = tensors((setup.batch.args, dict(setup.batch.kwargs)))

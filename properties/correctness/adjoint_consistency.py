@@ -27,7 +27,8 @@ One of the two modes is wrong: ``backprop-agreement`` tells which, and where.
 
 Limits
 ------
-Models with custom functions that lack a ``jvp`` are not judged. An error that both modes share passes.
+Models with custom functions that lack a ``jvp`` are not judged, nor those whose forward mode is the one that is wrong (a
+finite difference decides). An error that both modes share passes.
 
 Sources
 -------
@@ -37,6 +38,7 @@ differentiation.
 
 from gradcheck_suite.captures.adjoint_products import AdjointProducts
 from gradcheck_suite.core.architecture import Architecture, Defect, layer
+from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.core.evidence import Evidence, Where
 from gradcheck_suite.core.property import Property
 from gradcheck_suite.numerics.rounding import largest, resolution, tolerance
@@ -45,6 +47,8 @@ from gradcheck_suite.numerics.rounding import largest, resolution, tolerance
 def measure(adjoint_products: AdjointProducts) -> Evidence:
     seen = adjoint_products
     scale = seen.scale or 1.0
+    if abs(seen.backward - seen.difference) < 0.1 * abs(seen.forward - seen.difference):
+        raise NotApplicable("the forward mode of some operation is wrong: the backward pass agrees with a finite difference")
     return Evidence(
         quantity="relative difference of the two products", value=abs(seen.forward - seen.backward) / scale, low=0.0, high=0.0,
         error=min(tolerance(seen.epsilon, 1.0, seen.noise / scale, units=64.0), largest(seen.epsilon)),

@@ -85,6 +85,7 @@ def test_right_models_agree():
 def test_a_wrong_forward_mode_is_seen():
     seen = of(model(Square), adjoint_products)
     assert abs(seen.forward - seen.backward) > 1e-5 * seen.scale
+    assert abs(seen.backward - seen.difference) < 1e-3 * abs(seen.forward - seen.difference)
 
 
 def test_a_hidden_dependence_is_seen():
