@@ -13,12 +13,14 @@ class ForeignLeaf:
             made anew by the forward pass or belongs to the loss.
         module: path of the module whose attribute leads to it, ``None`` where there is none.
         held: whether the optimiser holds it.
+        parameter: whether it is an ``nn.Parameter``; a plain tensor made by the forward pass may be a coordinate to differentiate in.
     """
 
     shape: tuple[int, ...]
     place: str
     module: str | None
     held: bool
+    parameter: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,8 @@ class PrecisionTwin:
         twin_loss: the twin's.
         parameter: the parameter with the largest share of the difference.
         noise: relative difference of two runs of the model itself.
+        sensitivity: relative change of the twin's gradient where its parameters change by one rounding error each, at random: what the
+            model's conditioning makes of rounding (chaos, kinks), whatever the arithmetic.
         evaluation: whether both were run in evaluation mode because the model is random in training mode.
     """
 
@@ -30,4 +32,5 @@ class PrecisionTwin:
     twin_loss: float
     parameter: str
     noise: float
+    sensitivity: float
     evaluation: bool

@@ -49,8 +49,8 @@ def _foreign(model: nn.Module, leaf: torch.Tensor, held: Counter[int]) -> Foreig
             for suffix, tensor in _inside(value, 3):
                 if tensor is leaf:
                     return ForeignLeaf(shape=tuple(leaf.shape), place=f"{path}.{name}{suffix}".lstrip("."), module=path,
-                                       held=id(leaf) in held)
-    return ForeignLeaf(shape=tuple(leaf.shape), place="", module=None, held=id(leaf) in held)
+                                       held=id(leaf) in held, parameter=isinstance(leaf, nn.Parameter))
+    return ForeignLeaf(shape=tuple(leaf.shape), place="", module=None, held=id(leaf) in held, parameter=isinstance(leaf, nn.Parameter))
 
 
 def _inside(value: Any, depth: int) -> Iterator[tuple[str, torch.Tensor]]:

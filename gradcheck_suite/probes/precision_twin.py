@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gradcheck_suite.captures.precision_twin import PrecisionTwin
 from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import NotApplicable, SubjectError
+from gradcheck_suite.core.seeds import derive
 from gradcheck_suite.probes.execution import realise
 from gradcheck_suite.probes.experiment import Experiment, is_finite
 from gradcheck_suite.probes.nested import mapped
@@ -34,22 +35,24 @@ def precision_twin(subject: Subject, budget: Budget, seed: int) -> PrecisionTwin
     if dtype == torch.float64 or dtype.is_complex:
         raise NotApplicable(f"the parameters are {str(dtype).removeprefix('torch.')} already")
     with preserved(setup.model), torch.enable_grad():
-        with _Narrowest(dtype) as narrowest:
-            loss, own = _gradients(setup, seed)
-        evaluation = setup.model.training and not _equal(own, _gradients(setup, seed, 1)[1])
+        evaluation = setup.model.training and not _equal(_gradients(setup, seed)[1], _gradients(setup, seed, 1)[1])
+    # Running statistics that the passes in training mode have moved are back where the twin's are.
+    with preserved(setup.model), torch.enable_grad():
         if evaluation:
             setup.model.eval()
+        with _Narrowest(dtype) as narrowest:
             loss, own = _gradients(setup, seed)
-            if not _equal(own, _gradients(setup, seed, 1)[1]):
-                raise NotApplicable("the model is random in evaluation mode too")
+        if evaluation and not _equal(own, _gradients(setup, seed, 1)[1]):
+            raise NotApplicable("the model is random in evaluation mode too")
         noise = _difference(own, _gradients(setup, seed)[1])
-    twin_loss, twin = _twin(subject, seed, evaluation)
+    twin_loss, twin, moved = _twin(subject, seed, evaluation, torch.finfo(narrowest.dtype).eps)
     parts = {name: float((own[name].double() - twin[name]).norm()) for name in own if name in twin}
     return PrecisionTwin(
         dtype=str(narrowest.dtype).removeprefix("torch."), eps=torch.finfo(narrowest.dtype).eps, difference=_difference(own, twin),
         finite=is_finite(*own.values()) and math.isfinite(loss), twin_finite=is_finite(*twin.values()) and math.isfinite(twin_loss),
         loss=loss, twin_loss=twin_loss, parameter=max(parts, key=lambda name: parts[name], default=""),
-        noise=noise if math.isfinite(noise) else 0.0, evaluation=evaluation,
+        noise=_finite(noise), evaluation=evaluation,
+        sensitivity=_finite(_difference(moved, twin)),
     )
 
 
@@ -67,7 +70,8 @@ class _Narrowest(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def _twin(subject: Subject, seed: int, evaluation: bool) -> tuple[float, Gradients]:
+def _twin(subject: Subject, seed: int, evaluation: bool, eps: float) -> tuple[float, Gradients, Gradients]:
+    """The twin's loss and gradients, and its gradients with every parameter off by a rounding error of the model's own format."""
     setup = realise(subject, seed)
     with preserved(setup.model), torch.enable_grad():
         torch.set_default_dtype(torch.float64)
@@ -78,12 +82,18 @@ def _twin(subject: Subject, seed: int, evaluation: bool) -> tuple[float, Gradien
         kwargs = {name: mapped(value, _double) for name, value in batch.kwargs.items()}
         wide = Batch(tuple(mapped(value, _double) for value in batch.args), kwargs, mapped(batch.targets, _double))
         try:
-            loss, gradients = _gradients(replace(setup, batch=wide), seed)
+            with preserved(setup.model):
+                loss, gradients = _gradients(replace(setup, batch=wide), seed)
+            generator = torch.Generator().manual_seed(derive(seed, "rounding"))
+            for parameter in setup.model.parameters():
+                if parameter.is_floating_point():
+                    parameter.data.mul_(1 + eps * torch.randn(parameter.shape, generator=generator).to(parameter))
+            _, moved = _gradients(replace(setup, batch=wide), seed)
         except SubjectError as failure:
             raise NotApplicable(f"the model does not run in float64: {str(failure)[:120]}") from None
     if any(gradient.dtype != torch.float64 for gradient in gradients.values()):
         raise NotApplicable("the gradients of the float64 twin are not float64")
-    return loss, gradients
+    return loss, gradients, moved
 
 
 def _gradients(setup: Setup, seed: int, draw: int = 0) -> tuple[float, Gradients]:
@@ -92,6 +102,10 @@ def _gradients(setup: Setup, seed: int, draw: int = 0) -> tuple[float, Gradients
     loss = Experiment(replace(setup, optimizer=None), seed).gradients()
     found = {name: p.grad.detach().clone() for name, p in setup.model.named_parameters() if p.grad is not None}
     return float(loss), {name: gradient.to_dense() if gradient.layout != torch.strided else gradient for name, gradient in found.items()}
+
+
+def _finite(size: float) -> float:
+    return size if math.isfinite(size) else 0.0
 
 
 def _difference(own: Gradients, other: Gradients) -> float:

@@ -27,7 +27,8 @@ Use ``nn.ModuleList`` or ``nn.ParameterList`` in place of a list, ``nn.Parameter
 
 Limits
 ------
-Only what this batch's forward pass uses is seen.
+Only what this batch's forward pass uses is seen. A plain tensor that no attribute holds is an indicator: the forward pass may have made
+it to differentiate in it (coordinates), not to train it.
 
 Sources
 -------
@@ -38,7 +39,7 @@ from collections.abc import Iterator
 
 from gradcheck_suite.captures.graph_leaves import GraphLeaves
 from gradcheck_suite.core.architecture import Architecture, Defect, layer
-from gradcheck_suite.core.evidence import Evidence, Where
+from gradcheck_suite.core.evidence import Evidence, Level, Where
 from gradcheck_suite.core.property import Property
 
 
@@ -54,13 +55,14 @@ def measure(graph_leaves: GraphLeaves) -> Iterator[Evidence]:
     for leaf in lost:
         place = f"the attribute {leaf.place}, which is not registered (a Python list, or a plain tensor)" if leaf.place else (
             "no attribute of the model: it is made anew by the forward pass, or belongs to the loss and is not in the optimiser")
+        level = None if leaf.place or leaf.parameter else Level.INDICATOR
         yield _evidence(1, Where(module=leaf.module, parameter=leaf.place or None),
-                        f"a trainable tensor of shape {leaf.shape} is not in model.parameters(); found at {place}")
+                        f"a trainable tensor of shape {leaf.shape} is not in model.parameters(); found at {place}", level)
 
 
-def _evidence(count: int, where: Where, note: str) -> Evidence:
+def _evidence(count: int, where: Where, note: str, level: Level | None = None) -> Evidence:
     return Evidence(quantity="trainable leaves outside the model's parameters", value=float(count), error=0.0, low=0.0, high=0.0,
-                    where=where, note=note)
+                    where=where, note=note, level=level)
 
 
 _NET = Architecture(input_shape=(6,), layers=(layer("dense", units=8), layer("tanh"), layer("dense", units=3)), loss="mse")
