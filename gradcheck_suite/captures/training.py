@@ -24,7 +24,7 @@ class Attempt:
         change: what was changed, ``""`` for the subject's own set-up.
         factor: by which the learning rate was multiplied, 1 elsewhere.
         losses: (S,) loss before each step and after the last, in units of the loss; it ends with the first value that is not
-            finite.
+            finite, and a trial's after a third of the steps where it is no better than the set-up itself.
         constant: loss of the best constant output, in the same units; NaN where none could be found.
         constant_error: what a second search from there still gained.
         error: the exception that ended the training, ``""`` for none.

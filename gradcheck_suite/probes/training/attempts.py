@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -23,14 +24,31 @@ EXPLAINED = 0.5
 _NOTICEABLE = 0.01
 
 
-def trained(run: Experiment, steps: int, constant: Constant, change: str = "", factor: float = 1.0) -> Attempt:
-    """Train an experiment for some steps; the loss before each and after the last."""
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What a trial changes: its name, the changed set-up (``None`` where there is nothing to change), the factor of the learning
+    rate, and the losses it has to beat after a third of the steps."""
+
+    name: str
+    make: Change = lambda setup: setup
+    factor: float = 1.0
+    rival: np.ndarray | None = None
+
+
+AS_IT_IS = Changed("")
+
+
+def trained(run: Experiment, steps: int, constant: Constant, change: Changed = AS_IT_IS) -> Attempt:
+    """Train an experiment for some steps; the loss before each and after the last.
+
+    A trial that has a rival ends after a third of the steps where it is no better than that.
+    """
     losses: list[float] = []
     error = ""
     try:
-        for _ in range(steps):
+        for step in range(steps):
             losses.append(float(run.gradients()))
-            if not math.isfinite(losses[-1]):
+            if not math.isfinite(losses[-1]) or (step == steps // 3 and _behind(losses, change.rival, constant.value)):
                 break
             run.step()
         else:
@@ -38,12 +56,21 @@ def trained(run: Experiment, steps: int, constant: Constant, change: str = "", f
                 losses.append(float(run.loss()))
     except SubjectError as failure:
         error = str(failure)
-    return Attempt(change=change, factor=factor, losses=frozen(losses), constant=constant.value, constant_error=constant.error, error=error)
+    return Attempt(change=change.name, factor=change.factor, losses=frozen(losses), constant=constant.value, constant_error=constant.error,
+                   error=error)
+
+
+def _behind(losses: list[float], rival: np.ndarray | None, constant: float) -> bool:
+    """Whether the last losses are not noticeably lower than a rival's at the same steps."""
+    if rival is None or rival.size < len(losses):
+        return False
+    last = slice(-max(1, len(losses) // 3), None)
+    return not np.mean(losses[last]) < np.mean(rival[: len(losses)][last]) - _NOTICEABLE * abs(constant)
 
 
 def zeroed_twin(subject: Subject, seed: int, steps: int) -> Attempt | None:
     """The subject's own training on inputs that say nothing: zeros, or the first sample's tokens for all samples."""
-    return _trial(subject, seed, steps, ZEROED, _zeroed_inputs)
+    return _trial(subject, seed, steps, Changed(ZEROED, _zeroed_inputs))
 
 
 def attempt(subject: Subject, seed: int, steps: int) -> Attempt:
@@ -67,7 +94,7 @@ def trials(subject: Subject, seed: int, steps: int, own: Attempt) -> Iterator[At
     if own.losses.size > 2:
         yield from _rates(subject, seed, steps, own)
     for name, change in CHANGES.items():
-        found = _trial(subject, seed, steps, name, change)
+        found = _trial(subject, seed, steps, Changed(name, change))
         if found is not None:
             yield found
 
@@ -78,7 +105,8 @@ def _rates(subject: Subject, seed: int, steps: int, own: Attempt) -> Iterator[At
     up = [_first_factor(own) * 10.0**power for power in range(3)] if own.finite else []
     for factors in (down, up) if rose else (up, down):
         for factor in factors:
-            found = _trial(subject, seed, steps, LEARNING_RATE, lambda setup: setup, factor)
+            rival = own.losses if factor > 1.0 else None
+            found = _trial(subject, seed, steps, Changed(LEARNING_RATE, factor=factor, rival=rival))
             if found is None:
                 return
             yield found
@@ -103,22 +131,22 @@ def explains(trial: Attempt, own: Attempt) -> bool:
     return trial.gain > EXPLAINED and trial.gain - max(own.gain, -1.0) > EXPLAINED
 
 
-def _trial(subject: Subject, seed: int, steps: int, name: str, change: Change, factor: float = 1.0) -> Attempt | None:
+def _trial(subject: Subject, seed: int, steps: int, change: Changed) -> Attempt | None:
     setup = realise(subject, seed)
     with preserved(setup.model), torch.enable_grad():
-        changed = change(setup)
+        changed = change.make(setup)
         if changed is None:
             return None
         run = Experiment(changed, seed)
-        if name == LEARNING_RATE and not _scaled(run, factor):
+        if change.name == LEARNING_RATE and not _scaled(run, change.factor):
             return None
-        if name == "no weight decay" and not _without_decay(run):
+        if change.name == "no weight decay" and not _without_decay(run):
             return None
         try:
             constant = best_constant(Outputs(run))
         except SubjectError:
             return None
-        return trained(run, steps, constant, name, factor)
+        return trained(run, steps, constant, change)
 
 
 def _scaled(run: Experiment, factor: float) -> bool:
