@@ -1,6 +1,7 @@
 """Gradients of one graph for several cotangents, row by row: what every leaf layer gives, every input, every parameter."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -15,12 +16,14 @@ from gradcheck_suite.subject import Batch, Setup
 class Graph:
     """One forward pass, kept: its floating outputs that carry a graph, and the tensors whose gradients are asked for.
 
-    ``rows`` names these tensors: leaf layers' outputs in order of execution, then inputs, then parameters.
+    ``rows`` names these tensors: leaf layers' outputs in order of execution, then inputs, then parameters. ``returned`` is what the model
+    returned.
     """
 
     outputs: list[torch.Tensor]
     tensors: list[torch.Tensor]
     rows: Rows
+    returned: Any = None
 
     @classmethod
     def record(cls, setup: Setup, batch: Batch | None = None) -> "Graph":
@@ -47,7 +50,7 @@ class Graph:
             roles=(*["layer"] * len(calls), *["input"] * len(leaves), *["parameter"] * len(parameters)),
             kinds=(*(kind for _, kind, _ in calls), *[""] * (len(leaves) + len(parameters))),
         )
-        return cls(outputs, [*(tensor for _, _, tensor in calls), *leaves, *(p for _, p in parameters)], rows)
+        return cls(outputs, [*(tensor for _, _, tensor in calls), *leaves, *(p for _, p in parameters)], rows, output)
 
     def pull(self, cotangents: list[torch.Tensor]) -> list[torch.Tensor]:
         """The gradients of Σ <output, cotangent>; zeros where a tensor is not reached.

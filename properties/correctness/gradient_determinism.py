@@ -12,7 +12,7 @@ generators that seeds control.
 
 Measured
 --------
-The number of bits that differ between two passes: in every floating output, in the gradient of every input and parameter. Model, buffers
+The number of bits that differ between two passes: in the outputs, in the gradients of leaf layers, inputs and parameters. Model, buffers
 and all generators (torch's, Python's, numpy's, and those that modules hold) are put back between the passes. Besides, two backward passes
 through one graph are compared while the generators run on: a backward pass is a function of what the forward pass saved.
 
@@ -36,8 +36,6 @@ PyTorch documentation, Reproducibility; Higham 2002, Accuracy and stability of n
 changes its rounding error).
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from gradcheck_suite.captures.repeated_pass import RepeatedPass
@@ -46,24 +44,26 @@ from gradcheck_suite.core.evidence import Evidence, Level, Where
 from gradcheck_suite.core.property import Property
 
 
-def measure(repeated_pass: RepeatedPass) -> Iterator[Evidence]:
+def measure(repeated_pass: RepeatedPass) -> Evidence:
     seen = repeated_pass
-    forward_differs = any(bits > 0 for bits, role in zip(seen.bits, seen.roles, strict=True) if role == "output")
-    for index, (name, role) in enumerate(zip(seen.names, seen.roles, strict=True)):
-        module, _, parameter = name.rpartition(".")
-        between, again = int(seen.bits[index]), int(seen.again_bits[index])
-        relative = float(max(seen.relative[index], seen.again_relative[index]))
-        what = "the gradient" if role == "parameter" else name
-        cause = "the outputs differ already" if forward_differs else "the outputs agree, so the backward pass is the cause"
-        if again > 0:
-            cause = "it differs between two backward passes through one graph"
-        yield Evidence(
-            quantity="bits that differ between two passes", value=float(max(between, again)), error=0.0, low=0.0, high=0.0, unit="bits",
-            where=Where(module=module, parameter=parameter) if role == "parameter" else Where(module=""),
-            note=f"{what} differs by up to {relative:.2g} of its root mean square; {cause}" if between or again > 0 else "",
-            level=Level.INDICATOR if 0 < relative < np.sqrt(seen.epsilon[index]) else None,
-            ruled_out=("changed state",) if between or again > 0 else (),
-        )
+    total = int(np.maximum(seen.bits, seen.again_bits).sum()) + seen.output_bits
+    relative = float(np.maximum(seen.relative, seen.again_relative).max(initial=0.0))
+    where, note = Where(module=""), ""
+    if seen.forward_bits.any():
+        first = int(np.flatnonzero(seen.forward_bits)[0])
+        where = Where(module=seen.rows.names[first], function=seen.rows.kinds[first] or None)
+        note = f"the forward pass differs from this layer on; gradients by up to {relative:.2g} of their root mean square"
+    elif seen.again_bits.any():
+        where = seen.rows.suspect((seen.again_bits > 0).tolist())
+        note = f"two backward passes through one graph differ, by up to {relative:.2g} of the gradient's root mean square"
+    elif total:
+        where = seen.rows.suspect((seen.bits > 0).tolist())
+        note = f"the outputs of all layers agree, the gradients differ by up to {relative:.2g} of their root mean square"
+    small = 0 < relative < float(np.sqrt(seen.epsilon.min(initial=1.0)))
+    return Evidence(
+        quantity="bits that differ between two passes", value=float(total), error=0.0, low=0.0, high=0.0, unit="bits", where=where,
+        note=note, level=Level.INDICATOR if small else None, ruled_out=("changed state",) if total else (),
+    )
 
 
 _LAYERS = (layer("dense", units=8), layer("dropout", p=0.3), layer("tanh"), layer("dense", units=3))
