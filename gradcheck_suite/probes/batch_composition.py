@@ -10,7 +10,7 @@ from torch import nn
 
 from gradcheck_suite.captures.batch_composition import BatchComposition, Mixing
 from gradcheck_suite.core.budget import Budget
-from gradcheck_suite.probes.execution import differentiable, floating, forward, realise, tensors
+from gradcheck_suite.probes.execution import differentiable, floating, forward, hookable, realise, tensors
 from gradcheck_suite.probes.experiment import samples_in
 from gradcheck_suite.probes.nested import mapped
 from gradcheck_suite.probes.state import preserved
@@ -81,7 +81,7 @@ class _Traffic:
 
     def __enter__(self) -> "_Traffic":
         self._handles = [module.register_forward_hook(lambda _, given, output, path=path: self._note(path, given, output))
-                         for path, module in self._model.named_modules()]
+                         for path, module in hookable(self._model)]
         return self
 
     def __exit__(self, *_: object) -> None:

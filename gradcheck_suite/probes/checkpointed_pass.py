@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
 from gradcheck_suite.captures.checkpointed_pass import CheckpointedPass
 from gradcheck_suite.captures.codec import frozen
@@ -42,7 +42,7 @@ def _gradients(setup: Setup, seed: int, recompute: bool) -> list[Row]:
     with preserved(setup.model):
         setup.model.zero_grad(set_to_none=True)
         batch, leaves = differentiable(setup.batch)
-        with failures("forward"):
+        with failures("forward"), set_checkpoint_early_stop(False):  # the stop is an exception that TorchScript does not let through
             output: Any = (checkpoint(setup.model, *batch.args, use_reentrant=False, **batch.kwargs) if recompute
                            else setup.model(*batch.args, **batch.kwargs))
         outputs = [tensor for tensor in floating(output) if tensor.requires_grad]

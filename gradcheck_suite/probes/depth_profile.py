@@ -9,7 +9,7 @@ from gradcheck_suite.captures.codec import frozen
 from gradcheck_suite.captures.depth_profile import DepthProfile
 from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.seeds import derive
-from gradcheck_suite.probes.execution import failures, floating, objective, realise
+from gradcheck_suite.probes.execution import failures, floating, hookable, objective, realise
 from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.subject import Setup, Subject
 
@@ -50,7 +50,7 @@ def _row(setup: Setup, seed: int) -> dict[str, tuple[torch.Tensor, torch.Tensor 
     """Output and gradient of every module without children that made a floating tensor, at its first call."""
     outputs: dict[str, torch.Tensor] = {}
     handles = [module.register_forward_hook(lambda _, __, output, path=path: _keep(outputs, path, output))
-               for path, module in setup.model.named_modules() if not list(module.children())]
+               for path, module in hookable(setup.model) if not list(module.children())]
     try:
         with failures("forward"):
             result = setup.model(*setup.batch.args, **setup.batch.kwargs)

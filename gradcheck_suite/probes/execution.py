@@ -36,13 +36,18 @@ def failures(stage: str, running: "Running | None" = None) -> Iterator[None]:
         raise SubjectError(message_of(error), stage=stage, module=module, details=details_of(error)) from error
 
 
+def hookable(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """``named_modules`` without compiled TorchScript, which refuses hooks: what runs inside it is not seen."""
+    return [(path, module) for path, module in model.named_modules() if not isinstance(module, torch.jit.ScriptModule)]
+
+
 class Running:
     """Which modules are running: a stack of paths, kept by hooks while the context is open."""
 
     def __init__(self, model: nn.Module) -> None:
         self.paths = {id(module): path for path, module in model.named_modules()}
         self.stack: list[str] = []
-        self._modules = list(model.modules())
+        self._modules = [module for _, module in hookable(model)]
         self._handles: list[Any] = []
 
     @property

@@ -8,7 +8,7 @@ from torch import nn
 from gradcheck_suite.captures.codec import frozen
 from gradcheck_suite.captures.first_steps import FirstSteps, ParameterFact
 from gradcheck_suite.core.budget import Budget
-from gradcheck_suite.probes.execution import floating, realise, tensors
+from gradcheck_suite.probes.execution import floating, hookable, realise, tensors
 from gradcheck_suite.probes.experiment import Experiment, evaluated, is_finite, samples_in
 from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.subject import Subject
@@ -142,12 +142,19 @@ class _Entered:
 
     def __enter__(self) -> "_Entered":
         self.handles = [module.register_forward_pre_hook(lambda _, __, path=path: self.paths.add(path))
-                        for path, module in self.model.named_modules()]
+                        for path, module in hookable(self.model)]
         return self
 
     def __exit__(self, *_: object) -> None:
         for handle in self.handles:
             handle.remove()
+
+
+
+def _module(model: nn.Module, path: str) -> nn.Module:
+    """``get_submodule``, which compiled TorchScript refuses."""
+    modules: dict[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))
+    return modules[path]
 
 
 def _dense(gradient: torch.Tensor | None) -> Any:
@@ -156,7 +163,7 @@ def _dense(gradient: torch.Tensor | None) -> Any:
 
 def _ran(model: nn.Module, path: str, entered: set[str]) -> bool:
     """Whether the module ran; a bare container of modules or parameters runs when the module around it does."""
-    while path and isinstance(model.get_submodule(path), _CONTAINERS):
+    while path and isinstance(_module(model, path), _CONTAINERS):
         path = path.rpartition(".")[0]
     return path in entered
 
@@ -165,9 +172,9 @@ def _sibling_ran(model: nn.Module, path: str, entered: set[str]) -> bool:
     """Whether, in a list of modules around this one, another member of the same class ran while this one's did not."""
     while path:
         around, _, _ = path.rpartition(".")
-        if isinstance(model.get_submodule(around), nn.ModuleList | nn.ModuleDict) and path not in entered:
-            kind = type(model.get_submodule(path))
-            siblings = model.get_submodule(around).named_children()
+        if isinstance(_module(model, around), nn.ModuleList | nn.ModuleDict) and path not in entered:
+            kind = type(_module(model, path))
+            siblings = _module(model, around).named_children()
             if any(type(sibling) is kind and f"{around}.{name}".lstrip(".") in entered for name, sibling in siblings):
                 return True
         path = around
@@ -190,7 +197,7 @@ def _frozen_state(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def _state(model: nn.Module, name: str) -> torch.Tensor:
     module, _, own = name.rpartition(".")
-    value: torch.Tensor = getattr(model.get_submodule(module), own)
+    value: torch.Tensor = getattr(_module(model, module), own)
     return value.detach()
 
 

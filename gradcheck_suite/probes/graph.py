@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradcheck_suite.probes.execution import tensors
+from gradcheck_suite.probes.execution import hookable, tensors
 
 Node = Any
 _FRAME = re.compile(r'File "(.+?)", line (\d+)')
@@ -51,7 +51,7 @@ class Authors:
     """Which module made which node: each module, when it ends, signs the unsigned nodes between its output and its input."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._modules = dict(model.named_modules())
+        self._modules = dict(hookable(model))
         self._signed: dict[Node, str] = {}
         self._handles: list[Any] = []
 

@@ -10,7 +10,7 @@ from gradcheck_suite.captures.identity_blocks import IdentityBlocks
 from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.core.seeds import derive
-from gradcheck_suite.probes.execution import failures, floating, realise
+from gradcheck_suite.probes.execution import failures, floating, hookable, realise
 from gradcheck_suite.probes.gradient_rows import differing_bits, norm
 from gradcheck_suite.probes.nested import replaced
 from gradcheck_suite.probes.state import preserved
@@ -53,7 +53,7 @@ def _identities(setup: Setup) -> dict[str, Call]:
     """The innermost calls of modules with children whose output is one of the arguments bit for bit."""
     found: dict[str, Call] = {}
     handles = []
-    for path, module in setup.model.named_modules():
+    for path, module in hookable(setup.model):
         if not list(module.children()) or not _zero(module):
             continue
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from gradcheck_suite.probes import steps
-from gradcheck_suite.probes.execution import floating
+from gradcheck_suite.probes.execution import floating, hookable
 
 Apply = Callable[[torch.Tensor], Any]
 
@@ -37,7 +37,7 @@ class LeafWatch(TorchFunctionMode):
         super().__init__()
         self._observe = observe
         self._paths = {id(module): path for path, module in model.named_modules()}
-        self._modules = list(model.modules())
+        self._modules = [module for _, module in hookable(model)]
         self._known = {id(module) for module in self._modules if steps.module_step(module) is not None}
         self._stack: list[tuple[nn.Module, list[int], list[torch.Tensor] | None]] = []
         self._paused = 0

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradcheck_suite.captures.backward_pass import Producer
-from gradcheck_suite.probes.execution import floating, objective
+from gradcheck_suite.probes.execution import floating, hookable, objective
 from gradcheck_suite.subject import Batch, Setup
 
 _PROBES = str(Path(__file__).parent)
@@ -25,8 +25,8 @@ def first_producer(setup: Setup, batch: Batch, seed: int) -> Producer | None:
     """
     watch = _Watch(setup.model)
     with torch.enable_grad(), torch.autograd.set_detect_anomaly(True, check_nan=False):
-        handles = [module.register_forward_pre_hook(watch.enter, prepend=True) for module in setup.model.modules()]
-        handles += [module.register_forward_hook(watch.leave) for module in setup.model.modules()]
+        handles = [module.register_forward_pre_hook(watch.enter, prepend=True) for _, module in hookable(setup.model)]
+        handles += [module.register_forward_hook(watch.leave) for _, module in hookable(setup.model)]
         try:
             with watch:
                 value = objective(setup, setup.model(*batch.args, **batch.kwargs), seed)

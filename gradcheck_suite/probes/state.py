@@ -83,12 +83,14 @@ def _keep_module(module: nn.Module) -> _Undo:
     attributes: dict[str, Any] = dict(vars(module))
     contents = {name: value.copy() for name, value in attributes.items() if type(value) in _CONTAINERS}
     generators = [_keep_generator(value) for value in attributes.values() if isinstance(value, _GENERATORS)]
-    training = module.training
+    training, compiled = module.training, isinstance(module, torch.jit.ScriptModule)
 
     def restore() -> None:
         for step in generators:
             step()
         module.training = training
+        if compiled:  # its attributes live in C++, and its instance dictionary holds what leads to them
+            return
         vars(module).clear()
         vars(module).update(attributes)
         for name, content in contents.items():

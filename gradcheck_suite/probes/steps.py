@@ -47,6 +47,11 @@ _FUNCTION_SETTINGS: dict[str, tuple[tuple[str, float], ...]] = {
 _ARGUMENTS = {"slope": "negative_slope", "low": "min_val", "high": "max_val"}
 
 
+def _forward(module: nn.Module) -> Any:
+    """The forward method of the module's class; ``None`` for compiled TorchScript, which has none in Python."""
+    return None if isinstance(module, torch.jit.ScriptModule) else type(module).forward
+
+
 def module_step(module: nn.Module, *, declared: bool = False) -> tuple[str, Settings] | None:
     """Kind and settings of a known module, ``None`` for any other.
 
@@ -90,7 +95,7 @@ def function_step(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) ->
 def is_plain(module: nn.Module, hooks: int = 0) -> bool:
     """No parametrisation, no ``forward`` of its own, no frozen weight, no forward hooks beyond ``hooks`` of the observer's own."""
     own = _base(module, True)
-    if own is not None and type(module).forward is not own.forward:
+    if own is not None and _forward(module) is not own.forward:
         return False
     frozen = any(not p.requires_grad for p in module.parameters(recurse=False))
     hooked = len(module._forward_hooks) + len(module._forward_pre_hooks) > hooks
@@ -117,7 +122,7 @@ def bias_state(module: nn.Module) -> str:
 def _base(module: nn.Module, declared: bool) -> type[nn.Module] | None:
     known = (*_PLAIN, *_WITH_SETTINGS, *_CONVOLUTIONS, *_POOLS)
     for base in known:
-        own = type(module).forward is base.forward and "forward" not in vars(module)
+        own = _forward(module) is base.forward and "forward" not in vars(module)
         if isinstance(module, base) and (own or declared):
             return base
     return None

@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from gradcheck_suite.captures.structure import ModuleFact, Structure, Unit
 from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.probes import steps
-from gradcheck_suite.probes.execution import Running, failures, realise, tensors
+from gradcheck_suite.probes.execution import Running, failures, hookable, realise, tensors
 from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.subject import Subject
 
@@ -100,7 +100,7 @@ class ChainTracer(TorchFunctionMode):
             self._current = inputs[0]
         else:
             self._break(f"the model takes {len(inputs)} tensors")
-        for module in self.model.modules():
+        for _, module in hookable(self.model):
             self._handles.append(module.register_forward_pre_hook(self._enter, with_kwargs=True, prepend=True))
             self._handles.append(module.register_forward_hook(self._leave, with_kwargs=True))
         try:

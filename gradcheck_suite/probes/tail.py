@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gradcheck_suite.probes.execution import hookable
 from gradcheck_suite.probes.graph import name_of
 
 Tensor = torch.Tensor
@@ -64,7 +65,7 @@ class Makers:
 
     def __init__(self, model: nn.Module) -> None:
         self.paths: dict[Any, str] = {}
-        self._bare = [(path, module) for path, module in model.named_modules() if not list(module.children())]
+        self._bare = [(path, module) for path, module in hookable(model) if not list(module.children())]
         self._handles: list[Any] = []
 
     def __enter__(self) -> "Makers":
