@@ -7,11 +7,10 @@ import torch
 
 from gradcheck_suite.captures.directional_derivative import Place
 from gradcheck_suite.probes.configuration_sweep.draft import Change, Draft
-from gradcheck_suite.probes.configuration_sweep.varied import Varied
 from gradcheck_suite.probes.directional_derivative.comparison import DISAGREES, KINK, NOISE, NOTHING
 from gradcheck_suite.probes.directional_derivative.directions import central
 from gradcheck_suite.probes.directional_derivative.examination import Examination
-from gradcheck_suite.probes.directional_derivative.experiment import DATA
+from gradcheck_suite.probes.directional_derivative.experiment import DATA, Experiment
 
 _LOUD: Final = 1e-6
 _FELT: Final = 1e-9
@@ -21,7 +20,7 @@ _GROWTH: Final = 10.0
 Outputs = tuple[torch.Tensor, ...]
 
 
-def judged(unit: Varied, found: Examination, place: Place, changes: Sequence[Change]) -> str:
+def judged(unit: Experiment, found: Examination, place: Place, changes: Sequence[Change]) -> str:
     """``disagrees`` where a disagreement counts, else ``kink``, ``noise`` or ``nothing``."""
     outcome = found.outcome
     forced = any(change.extreme or change.rewrites for change in changes)
@@ -47,7 +46,7 @@ def stops(seen: Iterable[str]) -> frozenset[str]:
     return frozenset(text for text in seen if not text.startswith("no_grad"))
 
 
-def _steeper_below(unit: Varied, found: Examination) -> bool:
+def _steeper_below(unit: Experiment, found: Examination) -> bool:
     """Whether the slope still grows as the step shrinks: the function changes on a scale below what differences can see."""
     coarse, fine = (abs(central(unit, found.linear, found.along, step)) for step in _STEPS)
     return fine > _GROWTH * coarse and fine > found.outcome.error

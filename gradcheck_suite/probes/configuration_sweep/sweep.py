@@ -13,13 +13,12 @@ from gradcheck_suite.probes.configuration_sweep.blame import innermost, with_cut
 from gradcheck_suite.probes.configuration_sweep.changes import AXES, changes
 from gradcheck_suite.probes.configuration_sweep.draft import Change, Draft
 from gradcheck_suite.probes.configuration_sweep.pairs import wrong_pair
+from gradcheck_suite.probes.configuration_sweep.recording import Recording
 from gradcheck_suite.probes.configuration_sweep.selection import swept, work
 from gradcheck_suite.probes.configuration_sweep.trial import REFUSED, UNCHANGED, Trial, Trials
 from gradcheck_suite.probes.directional_derivative.comparison import AGREES, DISAGREES, KINK, NOISE, NOTHING
 from gradcheck_suite.probes.directional_derivative.draws import Draws
-from gradcheck_suite.probes.directional_derivative.investigation import Investigation
 from gradcheck_suite.probes.directional_derivative.places import kind_of
-from gradcheck_suite.probes.directional_derivative.power import held, iterating
 from gradcheck_suite.probes.directional_derivative.record import Call
 from gradcheck_suite.subject import Setup
 
@@ -37,30 +36,25 @@ class Sweep:
     """One realisation that is swept."""
 
     def __init__(self, setup: Setup, budget: Budget, seed: int) -> None:
-        self._case = Investigation(setup, seed)
+        self._setup = setup
         self._limit, self._seed = budget.sweep_calls, derive(seed, "configuration_sweep")
         self._pairs = budget.sweep_calls // 4
         self._intended = dict(setup.intended)
 
     def run(self) -> ConfigurationSweep:
         """Record the model's own calls, then sweep the modules that somebody wrote."""
-        case = self._case
-        case._recorded()
-        root = case.whole.root
-        with held(root):
-            case.whole.resets.accept(module for module, _ in iterating(root))
-            case.whole.reset()
-            chosen = swept(case.calls)
+        with Recording(self._setup, self._seed).made() as calls:
+            chosen = swept(calls)
             if not chosen:
                 raise NotApplicable("every module is one of PyTorch's own")
-            left = _ALLOWED + _RATIO * sum(work(call) for call in case.calls if not call.inner)
+            left = _ALLOWED + _RATIO * sum(work(call) for call in calls if not call.inner)
             found = []
             for number, call in enumerate(chosen):
                 limit = min(self._limit, left // (len(chosen) - number) // (_RUNS * work(call)))
                 module = self._module(call, limit)
                 left -= module.calls * work(call)
                 found.append(module)
-        stock = {id(call.module) for call in case.calls} - {id(call.module) for call in case.calls if call in chosen}
+            stock = {id(call.module) for call in calls} - {id(call.module) for call in chosen}
         return ConfigurationSweep(modules=tuple(found), stock=len(stock))
 
     def _module(self, call: Call, limit: int) -> SweptModule:

@@ -7,6 +7,7 @@ from typing import Final
 import torch
 
 from gradcheck_suite.captures.directional_derivative import Place
+from gradcheck_suite.probes.configuration_sweep.across import across, special
 from gradcheck_suite.probes.configuration_sweep.draft import Change, Draft, Inapplicable, draft_of
 from gradcheck_suite.probes.configuration_sweep.judgement import Outputs, alike, defined, judged, spread, stops
 from gradcheck_suite.probes.configuration_sweep.varied import Varied
@@ -31,6 +32,7 @@ from gradcheck_suite.probes.directional_derivative.units import Surroundings
 from gradcheck_suite.probes.state import preserved
 
 REFUSED, UNCHANGED = "refused", "unchanged"
+_SPECIAL: Final = ("zeros", "duplicates and ties")
 _OURS: Final = str(Path(__file__).parent.parent)
 _TURN: Final = {"shape": 0, "duplicates and ties": 2, "layout": 2}
 
@@ -149,6 +151,8 @@ class Trials:
             trial.status = AGREES
             return trial
         found = examine(unit, draws, self._look, first=linear)
+        if special(found) and any(change.axis in _SPECIAL for change in changes):
+            found = across(unit, draws) or found
         trial.status = found.status
         if found.status == DISAGREES:
             place = place_of(unit, found, (unit.call.module, unit.call.path, "configured"))

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from .case import Case, Facts, drawn, facts, setting
 
@@ -22,6 +23,7 @@ class Attend(Function):
         return p @ v
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, p = ctx.saved_tensors
         return _attend(q, k, v, p, g, ctx.scale)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from .case import Case, Facts, facts, loss
 
@@ -143,6 +144,7 @@ class LogSum(Function):
         return most[..., 0] + torch.log(terms.sum(-1))
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, g: Tensor) -> Tensor:
         _, terms = ctx.saved_tensors
         return g[..., None] * terms / terms.sum(-1, keepdim=True)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from .case import Case, Facts, facts, setting
@@ -24,6 +25,7 @@ class SmoothedEntropy(Function):
         return -(target * logp).sum(-1).mean()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         logp, target = ctx.saved_tensors
         target = (1 - ctx.smoothing) * target + ctx.smoothing / logp.shape[-1]

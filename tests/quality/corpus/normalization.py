@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from .case import Case, Facts, facts, mode, setting
@@ -23,6 +24,7 @@ class GroupedNorm(Function):
         return normal * weight[:, None]
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         normal, scale, weight = ctx.saved_tensors
         rows, errors = _rows(normal, scale), _rows(g * weight[:, None], scale)

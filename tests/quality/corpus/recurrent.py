@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from .case import Case, Facts, drawn, facts
 
@@ -23,6 +24,7 @@ class Scan(Function):
         return h[:, 1:].clone()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         a, h = ctx.saved_tensors
         errors = _errors(a, g)
@@ -99,6 +101,7 @@ class Gates(Function):
         return o * torch.tanh(new), new
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gh: Tensor, gc: Tensor) -> tuple[Tensor | None, ...]:
         i, f, o, u, c, new = ctx.saved_tensors
         t = torch.tanh(new)

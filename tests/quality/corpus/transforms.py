@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from .case import Case, Facts, drawn, facts, scaled, setting
@@ -94,6 +95,7 @@ class PowerMean(Function):
         return mean ** (1 / p)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
         x, mean = ctx.saved_tensors
         return (g * mean ** (1 / ctx.p - 1))[..., None] * x ** (ctx.p - 1) / x.shape[-1], None
@@ -186,6 +188,7 @@ class Spectrum(Function):
         return f.abs().square()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, g: Tensor) -> Tensor:
         full = functional.pad(2 * g * ctx.saved_tensors[0], (0, ctx.samples - g.shape[-1]))
         return torch.fft.fft(full.conj()).real
