@@ -70,7 +70,10 @@ def _measured(setup: Setup, seed: int) -> BatchAlgebra:
         singles.append(graph.pull([item[index : index + 1] for item in u]))
     summed = [_against_samples(role, g, [one[row] for one in singles])
               for row, (role, g) in enumerate(zip(whole.rows.roles, gradients, strict=True))]
-    moved = [norm(_reordered(role, p, g, order) - g) for role, p, g in zip(whole.rows.roles, permuted, gradients, strict=True)]
+    judged = [role == "parameter" or _by_sample(g, [one[row] for one in singles])
+              for row, (role, g) in enumerate(zip(whole.rows.roles, gradients, strict=True))]
+    moved = [norm(_reordered(role, p, g, order) - g) if is_judged else 0.0
+             for role, p, g, is_judged in zip(whole.rows.roles, permuted, gradients, judged, strict=True)]
     unknown = frozen([math.nan] * len(moved))
     return BatchAlgebra(
         rows=whole.rows, samples=len(chosen), gap=gap, permuted_gap=permuted_gap, residual=frozen([r for r, _ in summed]),
@@ -122,11 +125,16 @@ def _gap(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one - other).detach().abs().max()) / size if one.shape == other.shape and size > 0 else 0.0
 
 
+def _by_sample(whole: torch.Tensor, singles: Gradients) -> bool:
+    """Whether a tensor has a row per sample: relative positions, say, are shared by all samples."""
+    return whole.dim() > 0 and len(whole) == len(singles) and all(single.shape == whole[:1].shape for single in singles)
+
+
 def _against_samples(role: str, whole: torch.Tensor, singles: Gradients) -> tuple[float, float]:
     scale = sum(norm(single) for single in singles)
     if role == "parameter":
         return norm(whole - torch.stack(singles).sum(0)), scale
-    if whole.dim() == 0 or any(single.shape != whole[:1].shape for single in singles):
+    if not _by_sample(whole, singles):
         return 0.0, scale
     return norm(whole - torch.cat(singles)), scale
 

@@ -12,11 +12,13 @@ from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.probes.execution import Running, differentiable, failures, objective, realise
 from gradcheck_suite.probes.float64 import in_float64
+from gradcheck_suite.probes.gradient_rows import norm
 from gradcheck_suite.probes.graph import nodes
 from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.subject import Setup, Subject
 
 Tensor = torch.Tensor
+SAME = 1e-9  # relative: two ways to compute W x + b in float64
 
 
 def outer_products(subject: Subject, budget: Budget, seed: int) -> OuterProducts:
@@ -50,15 +52,20 @@ Signals = dict[str, list[tuple[Tensor, list[Tensor]]]]
 
 
 def _forward(setup: Setup, seed: int) -> tuple[Signals, Tensor]:
-    """Per linear layer and call: its input, and a list that the gradient at its output will be put in."""
+    """Per linear layer whose output is W x + b, and call: its input, and a list that the gradient at its output will be put in."""
     signals: Signals = {}
+    masked: set[str] = set()
     handles = []
     for path, module in setup.model.named_modules():
         if not isinstance(module, nn.Linear):
             continue
 
-        def keep(module: nn.Module, args: Any, output: Any, path: str = path) -> None:
+        def keep(module: Any, args: Any, output: Any, path: str = path) -> None:
             if isinstance(output, Tensor) and output.requires_grad and args and isinstance(args[0], Tensor):
+                with torch.no_grad():
+                    plain = nn.functional.linear(args[0], module.weight, module.bias)
+                if plain.shape != output.shape or norm(plain - output) > SAME * norm(plain):
+                    masked.add(path)
                 slot: list[Tensor] = []
                 signals.setdefault(path, []).append((args[0].detach().clone(), slot))
                 output.register_hook(slot.append)  # type: ignore[no-untyped-call]
@@ -71,7 +78,7 @@ def _forward(setup: Setup, seed: int) -> tuple[Signals, Tensor]:
     finally:
         for handle in handles:
             handle.remove()
-    return signals, objective(setup, output, seed)
+    return {path: calls for path, calls in signals.items() if path not in masked}, objective(setup, output, seed)
 
 
 def _own_weights(model: nn.Module, signals: Signals, value: Tensor) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 Conditions
 ----------
-A trained ``nn.Linear`` runs whose weight is used by its own calls alone (not tied), and the model runs in float64.
+A trained ``nn.Linear`` runs whose output is W x + b (no mask, no quantisation) and whose weight is used by its own calls alone (not
+tied), and the model runs in float64.
 
 Why it matters
 --------------

@@ -123,3 +123,16 @@ def test_inputs_that_relate_the_samples_are_told():
         capture(Gather, torch.randn(4, 3), torch.tensor([[0, 1, 2], [1, 2, 3]]))
     with pytest.raises(NotApplicable, match="part of its batch"):
         capture(lambda: nn.Sequential(nn.Linear(3, 8), nn.Unflatten(0, (2, 2)), nn.Flatten(0, 1)), torch.randn(4, 3))
+
+
+def test_what_all_samples_share_has_no_rows():
+    class Positions(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.dense = nn.Parameter(torch.randn(1, 3)), nn.Linear(3, 3)
+
+        def forward(self, x):
+            return torch.tanh(x) * self.dense(self.table)
+
+    seen = capture(Positions, torch.randn(4, 3))
+    assert (seen.residual <= 1e-14 * seen.scale).all()

@@ -114,3 +114,11 @@ def test_views_that_are_changed_in_place_are_left_out():
     assert of(make, torch.randn(3, 6, 4)).paths == ("2",)
     with pytest.raises(NotApplicable, match="changed in place"):
         of(lambda: nn.Sequential(nn.Linear(4, 5), nn.ReLU(inplace=True)), torch.randn(3, 6, 4))
+
+
+def test_masked_weights_are_left_out():
+    class Masked(nn.Linear):
+        def forward(self, x):
+            return nn.functional.linear(x, self.weight.tril(), self.bias)
+
+    assert of(lambda: nn.Sequential(Masked(4, 4), nn.Tanh(), nn.Linear(4, 2)), torch.randn(3, 4)).paths == ("2",)
