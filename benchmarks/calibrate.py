@@ -34,15 +34,16 @@ HALF = 1.645
 class Trial:
     """A property, a network for which it is true, one for which it is not, and how a rejection is read off.
 
-    ``threshold`` is compared with the evidence's value where the property itself works at a fixed level; ``None`` takes its verdict, at an
-    alpha of ``NOMINAL``. ``nominal`` is the rate of false rejections that this should have at most; ``None`` says that the
-    interval contains a margin of its own and has no nominal rate.
+    ``draws`` is the number of initialisations in a repetition on the true case, ``share`` the part of the repetitions asked for
+    that an expensive trial makes. ``threshold`` is compared with the evidence's value where the property itself works at a fixed
+    level; ``None`` takes its verdict, at an alpha of ``NOMINAL``. ``nominal`` is the rate of false rejections that this should have
+    at most; ``None`` says that the interval contains a margin of its own and has no nominal rate.
     """
 
     property: str
     true: Architecture
     false: Architecture
-    draws: int = 8
+    draws: int = 4
     threshold: float | None = None
     nominal: float | None = NOMINAL
     share: float = 1.0
@@ -91,18 +92,18 @@ TRIALS = (
     Trial(property=LAYER, true=chain(2, 12, "relu", "torch-default"), false=chain(2, 12, "relu", "torch-default", gain("2", 0.8))),
     Trial(property="unsaturated-fraction", true=chain(4, 24, "relu", "he-normal", batch=4),
           false=chain(4, 24, "relu", "he-normal", Defect(kind="saturated", module="2"), batch=4)),
-    Trial(property="gradient-law-of-activation", true=chain(4, 16, "tanh", "glorot-normal"), threshold=HALF,
+    Trial(property="gradient-law-of-activation", true=chain(4, 16, "tanh", "glorot-normal"), threshold=HALF, draws=8,
           false=chain(4, 16, "tanh", "glorot-normal", gain("2", 0.5))),
-    Trial(property="gradient-law-of-activation", true=chain(4, 12, "gelu", "he-normal"), threshold=HALF,
+    Trial(property="gradient-law-of-activation", true=chain(4, 12, "gelu", "he-normal"), threshold=HALF, draws=8,
           false=chain(4, 12, "gelu", "he-normal", gain("0", 0.5))),
-    Trial(property="gradient-growth-law", true=blocks(4), false=blocks(4, LATE), threshold=HALF),
-    Trial(property="gradient-floor", true=blocks(4), false=blocks(4, replace(LATE, strength=1e-3)), draws=16),
+    Trial(property="gradient-growth-law", true=blocks(4), false=blocks(4, LATE), threshold=HALF, draws=8),
+    Trial(property="gradient-floor", true=blocks(4), false=blocks(4, replace(LATE, strength=1e-3)), draws=16, share=1 / 3),
     Trial(property="gradient-scale-of-convolutions", true=images("he-normal"), false=images("he-normal-fan-out", 4), draws=16,
-          threshold=lognormal_limit(8, 0.1)),
+          threshold=lognormal_limit(8, 0.1), share=1 / 3),
     Trial(property="batch-norm-growth-rate", true=normalised("batch_norm", 11), false=normalised("batch_norm", 11, SLOWED),
-          nominal=None, share=0.1),
+          nominal=None, share=0.05),
     Trial(property="layer-norm-growth-rate", true=normalised("layer_norm", 8), false=normalised("layer_norm", 8, SLOWED),
-          nominal=None, share=0.1),
+          nominal=None, share=0.05),
 )
 
 
