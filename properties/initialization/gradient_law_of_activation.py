@@ -130,5 +130,5 @@ PROPERTY = Property(
                _net("gelu", "he-normal", Defect(kind="gain", module="0", strength=0.5))),
     domain={"kinds": ("dense", "tanh", "gelu", "relu", "silu", "selu", "elu", "sigmoid", "softplus"), "input_kinds": ("features",),
             "initializations": ("he-normal", "glorot-normal", "lecun-normal"), "values": ("normal", "integers", "one-hot"),
-            "width": (4, 16)},
+            "width": (4, 16), "depth": (1, 6), "alternating": True},
 )
