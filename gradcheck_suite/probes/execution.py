@@ -24,6 +24,18 @@ def realise(subject: Subject, seed: int) -> Setup:
         return subject.setup(seed)
 
 
+def filled(setup: Setup) -> Setup:
+    """The setup, if there is anything in its batch.
+
+    Raises:
+        NotApplicable: a tensor of the batch has no entries.
+    """
+    empty = [tensor.numel() == 0 for tensor in tensors((setup.batch.args, dict(setup.batch.kwargs)))]
+    if any(empty):
+        raise NotApplicable("the batch is empty" if all(empty) else "a tensor of the batch is empty")
+    return setup
+
+
 @contextmanager
 def failures(stage: str, running: "Running | None" = None) -> Iterator[None]:
     """Turn an exception of the subject's code into a ``SubjectError`` that names the stage and the innermost module."""

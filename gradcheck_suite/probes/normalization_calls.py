@@ -12,7 +12,7 @@ from gradcheck_suite.captures.normalization_calls import NormalizationCalls
 from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.core.seeds import derive
-from gradcheck_suite.probes.execution import Running, failures, realise
+from gradcheck_suite.probes.execution import Running, failures, filled, realise
 from gradcheck_suite.probes.float64 import in_float64
 from gradcheck_suite.probes.gradient_rows import differing_bits
 from gradcheck_suite.probes.leaves import LeafCall, LeafWatch
@@ -32,7 +32,7 @@ def normalization_calls(subject: Subject, budget: Budget, seed: int) -> Normaliz
         NotApplicable: no such layer ran, or the model does not run in float64.
         SubjectError: the subject failed.
     """
-    setup = realise(subject, seed)
+    setup = filled(realise(subject, seed))
     found: dict[str, tuple[nn.Module, Tensor]] = {}
 
     def keep(call: LeafCall) -> None:

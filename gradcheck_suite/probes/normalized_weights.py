@@ -14,7 +14,7 @@ from gradcheck_suite.captures.normalized_weights import NormalizedWeights
 from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.core.seeds import derive
-from gradcheck_suite.probes.execution import Running, contraction, cotangents, differentiable, failures, floating, realise
+from gradcheck_suite.probes.execution import Running, contraction, cotangents, differentiable, failures, filled, floating, realise
 from gradcheck_suite.probes.float64 import in_float64
 from gradcheck_suite.probes.gradient_rows import differing_bits
 from gradcheck_suite.probes.graph import nodes
@@ -54,7 +54,7 @@ def normalized_weights(subject: Subject, budget: Budget, seed: int) -> Normalize
         NotApplicable: no layer is followed by a batch norm alone, or the model does not run in float64.
         SubjectError: the subject failed.
     """
-    setup = realise(subject, seed)
+    setup = filled(realise(subject, seed))
     with in_float64(setup) as wide, preserved(wide.model):
         wide.model.zero_grad(set_to_none=True)
         pairs, outputs = _watched(wide)

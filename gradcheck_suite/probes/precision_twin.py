@@ -11,7 +11,7 @@ from gradcheck_suite.captures.precision_twin import PrecisionTwin
 from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import NotApplicable, SubjectError
 from gradcheck_suite.core.seeds import derive
-from gradcheck_suite.probes.execution import realise
+from gradcheck_suite.probes.execution import floating, forward, realise
 from gradcheck_suite.probes.experiment import Experiment, is_finite
 from gradcheck_suite.probes.nested import mapped
 from gradcheck_suite.probes.state import preserved
@@ -44,8 +44,9 @@ def precision_twin(subject: Subject, budget: Budget, seed: int) -> PrecisionTwin
             loss, own = _gradients(setup, seed)
         if evaluation and not _equal(own, _gradients(setup, seed, 1)[1]):
             raise NotApplicable("the model is random in evaluation mode too")
+        shapes = _shapes(setup)
         noise = _difference(own, _gradients(setup, seed)[1])
-    twin_loss, twin, moved = _twin(subject, seed, evaluation, torch.finfo(narrowest.dtype).eps)
+    twin_loss, twin, moved = _twin(subject, seed, evaluation, torch.finfo(narrowest.dtype).eps, shapes)
     parts = {name: float((own[name].double() - twin[name]).norm()) for name in own if name in twin}
     return PrecisionTwin(
         dtype=str(narrowest.dtype).removeprefix("torch."), eps=torch.finfo(narrowest.dtype).eps, difference=_difference(own, twin),
@@ -70,7 +71,7 @@ class _Narrowest(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def _twin(subject: Subject, seed: int, evaluation: bool, eps: float) -> tuple[float, Gradients, Gradients]:
+def _twin(subject: Subject, seed: int, evaluation: bool, eps: float, shapes: list[torch.Size]) -> tuple[float, Gradients, Gradients]:
     """The twin's loss and gradients, and its gradients with every parameter off by a rounding error of the model's own format."""
     setup = realise(subject, seed)
     with preserved(setup.model), torch.enable_grad():
@@ -82,6 +83,8 @@ def _twin(subject: Subject, seed: int, evaluation: bool, eps: float) -> tuple[fl
         kwargs = {name: mapped(value, _double) for name, value in batch.kwargs.items()}
         wide = Batch(tuple(mapped(value, _double) for value in batch.args), kwargs, mapped(batch.targets, _double))
         try:
+            if _shapes(replace(setup, batch=wide)) != shapes:
+                raise NotApplicable("the outputs have other shapes in float64: they depend on the data")
             with preserved(setup.model):
                 loss, gradients = _gradients(replace(setup, batch=wide), seed)
             generator = torch.Generator().manual_seed(derive(seed, "rounding"))
@@ -94,6 +97,13 @@ def _twin(subject: Subject, seed: int, evaluation: bool, eps: float) -> tuple[fl
     if any(gradient.dtype != torch.float64 for gradient in gradients.values()):
         raise NotApplicable("the gradients of the float64 twin are not float64")
     return loss, gradients, moved
+
+
+def _shapes(setup: Setup) -> list[torch.Size]:
+    """Shapes of the floating outputs; where they differ, the two losses are different functions."""
+    with preserved(setup.model), torch.no_grad():
+        torch.manual_seed(0)
+        return [tensor.shape for tensor in floating(forward(setup))]
 
 
 def _gradients(setup: Setup, seed: int, draw: int = 0) -> tuple[float, Gradients]:

@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 from gradcheck_suite.captures.structure import ModuleFact, Structure, Unit
 from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.probes import steps
-from gradcheck_suite.probes.execution import Running, failures, hookable, realise, tensors
+from gradcheck_suite.probes.execution import Running, failures, filled, hookable, realise, tensors
 from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.subject import Subject
 
@@ -24,7 +24,7 @@ def structure(subject: Subject, budget: Budget, seed: int) -> Structure:
     Raises:
         SubjectError: it could not be built, or its forward pass raised.
     """
-    setup = realise(subject, seed)
+    setup = filled(realise(subject, seed))
     model = setup.model
     tracer = ChainTracer(model, {path for path, _ in subject.architecture.walk()} if subject.architecture is not None else set())
     with preserved(model), torch.enable_grad(), Running(model) as running, tracer, failures("forward", running):

@@ -10,6 +10,7 @@ from torch.nn import functional
 from gradcheck_suite.captures.codec import decode, encode
 from gradcheck_suite.core.budget import BUDGETS
 from gradcheck_suite.core.errors import NotApplicable
+from gradcheck_suite.probes import probe
 from gradcheck_suite.probes.curvature import curvature, lanczos, stability_threshold
 from gradcheck_suite.probes.precision_twin import precision_twin
 from gradcheck_suite.probes.weight_law import weight_law
@@ -189,3 +190,44 @@ class Noise(nn.Module):
 def test_momentum_raises_the_threshold():
     plain, heavy = (sgd(0.1, momentum=m)(mlp(2, 2).parameters()) for m in (0.0, 0.9))
     assert stability_threshold(heavy, heavy.param_groups[0])[0] == pytest.approx(1.9 * stability_threshold(plain, plain.param_groups[0])[0])
+
+
+def test_chaos_is_told_from_arithmetic():
+    class Chaotic(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rate = nn.Parameter(torch.tensor(3.9))
+
+        def forward(self, x):
+            y = torch.sigmoid(x)
+            for _ in range(60):
+                y = self.rate * y * (1 - y)
+            return y
+
+    seen = twin(Chaotic, regression(2, 2))
+    assert seen.difference > 1e-3
+    assert 8 * seen.sensitivity > seen.difference
+    assert twin(lambda: mlp(4, 5, 2)).sensitivity < 1e-4
+
+
+def test_outputs_whose_number_depends_on_rounding_are_not_compared():
+    class Sparse(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dense = nn.Linear(4, 2)
+
+        def forward(self, x):
+            y = self.dense(x)
+            return y[: 3 if y.dtype == torch.float64 else 4]
+
+    with pytest.raises(NotApplicable, match="other shapes in float64"):
+        precision_twin(Subject("small", lambda seed: Setup(Sparse(), Batch((torch.randn(5, 4),)))), BUDGET, 0)
+
+
+@pytest.mark.parametrize("name", ["structure", "normalization_calls", "normalized_weights"])
+def test_an_empty_batch_is_told(name):
+    def make(seed):
+        return Setup(nn.Sequential(nn.Linear(4, 3), nn.LayerNorm(3)), Batch((torch.zeros(0, 4),)))
+
+    with pytest.raises(NotApplicable, match="the batch is empty"):
+        probe(name)(Subject("empty", make), BUDGET, 0)
