@@ -32,7 +32,7 @@ def batch_algebra(subject: Subject, budget: Budget, seed: int) -> BatchAlgebra:
     Raises:
         SubjectError: the subject could not be built, or a pass raised.
         NotApplicable: the outputs have no sample axis, there is one sample only, an input relates the samples to each other, or the
-            model does not run in float64 or not on a part of its batch.
+            model does not run in float64 or not on a part of its batch, or not through the same layers.
     """
     setup = realise(subject, seed)
     with in_float64(setup, evaluation=True) as wide:
@@ -61,17 +61,21 @@ def _measured(setup: Setup, seed: int) -> BatchAlgebra:
         noise = [max(n, norm(a - factor * b) / factor) for n, a, b in zip(noise, scaled, gradients, strict=True)]
     order = torch.randperm(len(chosen), generator=torch.Generator().manual_seed(derive(seed, "order"))).tolist()
     shuffled = _record(setup, _pick(setup.batch, count, order))
+    if shuffled.rows.names != whole.rows.names:
+        raise NotApplicable("which layers run, and how often, depends on the order of the samples")
     permuted_gap = max(_gap(a[order], b) for a, b in zip(whole.outputs, shuffled.outputs, strict=True))
     permuted = shuffled.pull([item[order] for item in u])
     singles, gap = [], 0.0
     for index in chosen:
         graph = _record(setup, _pick(setup.batch, count, [index]))
+        if graph.rows.names != whole.rows.names:
+            raise NotApplicable("which layers run, and how often, depends on the samples in the batch")
         gap = max([gap, *(_gap(a[index : index + 1], b) for a, b in zip(whole.outputs, graph.outputs, strict=True))])
         singles.append(graph.pull([item[index : index + 1] for item in u]))
     summed = [_against_samples(role, g, [one[row] for one in singles])
               for row, (role, g) in enumerate(zip(whole.rows.roles, gradients, strict=True))]
-    judged = [role == "parameter" or _by_sample(g, [one[row] for one in singles])
-              for row, (role, g) in enumerate(zip(whole.rows.roles, gradients, strict=True))]
+    judged = [role == "parameter" or (p.shape == g.shape and _by_sample(g, [one[row] for one in singles]))
+              for row, (role, p, g) in enumerate(zip(whole.rows.roles, permuted, gradients, strict=True))]
     moved = [norm(_reordered(role, p, g, order) - g) if is_judged else 0.0
              for role, p, g, is_judged in zip(whole.rows.roles, permuted, gradients, judged, strict=True)]
     unknown = frozen([math.nan] * len(moved))

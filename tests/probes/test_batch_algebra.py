@@ -136,3 +136,22 @@ def test_what_all_samples_share_has_no_rows():
 
     seen = capture(Positions, torch.randn(4, 3))
     assert (seen.residual <= 1e-14 * seen.scale).all()
+
+
+def test_routing_by_the_sample_is_told():
+    class Routed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.experts = nn.ModuleList([nn.Linear(3, 2), nn.Linear(3, 2)])
+
+        def forward(self, x):
+            sums = x.sum(1)
+            y = torch.zeros(len(x), 2, dtype=x.dtype)
+            for index, expert in enumerate(self.experts):
+                chosen = (sums > 0) == bool(index)
+                if chosen.any():
+                    y = y.index_put((chosen,), expert(x[chosen]))
+            return y
+
+    with pytest.raises(NotApplicable, match="which layers run"):
+        capture(Routed, torch.tensor([[1.0, 1, 1], [-1, -1, -2], [2, 0, 1]]))
