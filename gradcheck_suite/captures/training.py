@@ -156,9 +156,10 @@ class Training:
 
     @property
     def outlook(self) -> float:
-        """Median gain after the owner's number of steps, if the loss went on falling along the tangent of its last third.
+        """Median gain after the owner's number of steps, if the loss went on falling as it did.
 
-        A loss that falls ever more slowly ends above its tangent: more than this is not in sight. Where the owner's number is not
+        The fall per third of the probe is continued as a geometric series with the ratio of the last two thirds, at most 1: a loss that
+        falls ever more slowly comes to rest, one that falls evenly goes on along its tangent. Where the owner's number is not
         known, a probe shorter than a hundred steps is continued to a hundred. NaN where the probe is as long already, or a training
         broke off.
         """
@@ -167,9 +168,7 @@ class Training:
             return math.nan
         gains = []
         for attempt in self.attempts:
-            tail = attempt.losses[-max(2, attempt.losses.size // 3):]
-            slope = min(0.0, float(np.polyfit(np.arange(tail.size), tail, 1)[0]))
-            expected = attempt.reached + slope * (intended - self.steps)
+            expected = attempt.reached - _further_fall(attempt.losses, intended - self.steps)
             gains.append((attempt.constant - expected) / abs(attempt.constant) if attempt.constant else math.nan)
         return float(np.median(gains))
 
@@ -218,6 +217,17 @@ class Training:
     def trial(self, change: str) -> tuple[Attempt, ...]:
         """The trials of one kind of change."""
         return tuple(trial for trial in self.trials if trial.change == change)
+
+
+def _further_fall(losses: np.ndarray, steps: int) -> float:
+    """The fall over further steps: a geometric series of the falls over the last two thirds; 0 where the last third did not fall."""
+    third = max(2, losses.size // 3)
+    before, after = (-third * float(np.polyfit(np.arange(third), part, 1)[0]) for part in (losses[-2 * third : -third], losses[-third:]))
+    if after <= 0:
+        return 0.0
+    ratio = min(1.0, after / before) if before > 0 else 1.0
+    thirds = steps / third
+    return after * (thirds if ratio == 1.0 else ratio * (1.0 - ratio**thirds) / (1.0 - ratio))
 
 
 def _line(name: str, attempt: Attempt) -> Series:

@@ -18,7 +18,7 @@ that are the same for all samples, within the range of the model's last activati
 Error
 -----
 Less than 5 % counts as nothing, a convention for the few initialisations that can be afforded. Where the owner trains for longer, the
-tangent of the last third of the losses is continued to the owner's number of steps; where that ends above the 5 %, nothing is said.
+fall of the losses is continued as a geometric series to the owner's number of steps; where that ends above the 5 %, nothing is said.
 Where a training on inputs that say nothing does clearly worse than every initialisation, the loss may have a high floor, and nothing
 is said either.
 
