@@ -130,7 +130,8 @@ def test_configuration_is_read_and_its_mistakes_are_told(gradcheck, folder):
 
 def test_a_new_property_runs_and_keeps_its_contract(gradcheck, folder):
     assert gradcheck("new", "mine/finite_gradients_everywhere").returncode == 0
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "gradient_properties"], cwd=folder, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "pytest", "-q", "gradient_properties"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert "passed" in done.stdout
 
