@@ -119,6 +119,7 @@ class Training:
         reach: what the last activation leaves within reach, where there is one.
         direct: share of the initial loss that no output can change, where the loss depends on the parameters directly
             (a penalty on weights), else 0.
+        standardised_start: first loss of the first attempt on inputs of mean 0 and standard deviation 1; NaN without numeric inputs.
         unbounded: whether a constant output drives the loss below every bound that was tried.
         breakdown: where the first attempt stopped being finite.
         activity: units of the first attempt's model after its last step.
@@ -133,6 +134,7 @@ class Training:
     samples: int
     reach: Reach | None
     direct: float
+    standardised_start: float
     unbounded: bool
     breakdown: Breakdown | None
     activity: tuple[LayerActivity, ...]

@@ -3,6 +3,9 @@
 import math
 from dataclasses import dataclass
 
+# activation functions that are flat at both ends
+FLAT = ("sigmoid", "tanh", "hardtanh")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerActivity:
@@ -58,9 +61,11 @@ class UnitActivity:
     Attributes:
         layers: at the point that the subject's setup makes.
         later: after three steps of the subject's optimiser; empty where there is none or a step was not finite.
+        standardised: at the start, on inputs of mean 0 and standard deviation 1; empty without numeric inputs that vary.
         samples: number of samples of the batch.
     """
 
     layers: tuple[LayerActivity, ...]
     later: tuple[LayerActivity, ...]
+    standardised: tuple[LayerActivity, ...]
     samples: int

@@ -20,11 +20,11 @@ DEFECTS = (
 )
 # Conditions of the set-up that are tried or measured and may be the reason of a failure.
 CANDIDATES = (
-    "output-range", "regularization-strength", "gradient-persistence-in-depth", "gradient-boundedness-in-depth", "temporal-persistence",
-    "temporal-boundedness", "attention-spread", "update-resolution", "epsilon-smallness", "input-scale", "learning-rate-stability",
-    "learning-rate-sufficiency", "weight-consistency", "weight-variance", "target-scale", "slopes-off-the-flat", "unsaturated-fraction",
-    "gradient-scale-across-depth", "gradient-scale-per-layer", "sharpness-within-stability", "initial-loss", "live-units-after-training",
-    "gradient-precision",
+    "output-range", "regularization-strength", "gradient-persistence-in-depth", "gradient-boundedness-in-depth",
+    "temporal-persistence", "temporal-boundedness", "attention-spread", "update-resolution", "epsilon-smallness", "input-scale",
+    "input-scale-at-start", "learning-rate-stability", "learning-rate-sufficiency", "weight-consistency", "weight-variance",
+    "target-scale", "slopes-off-the-flat", "unsaturated-fraction", "gradient-scale-across-depth", "gradient-scale-per-layer",
+    "sharpness-within-stability", "initial-loss", "live-units-after-training", "gradient-precision",
 )
 # What a reader sees first and can do least about.
 SYMPTOMS = ("gradient-activity", "finite-gradients", "output-dependence", "convergent-training", "advantage-over-constant")
@@ -45,16 +45,18 @@ EXPLAINED_BY: Mapping[str, frozenset[str]] = MappingProxyType({
     "live-units-after-training": frozenset((*_SHRINKING, *_GROWING, "live-layers", "input-scale", "learning-rate-stability",
                                             "unit-distinctness", "operation-stability")),
     "unsaturated-fraction": frozenset(("live-layers", "slopes-off-the-flat", "input-scale")),
-    "slopes-off-the-flat": frozenset(("input-scale", "output-range")),
+    "slopes-off-the-flat": frozenset(("input-scale", "input-scale-at-start", "output-range")),
     "update-resolution": frozenset((*_SHRINKING, "unit-distinctness", "live-layers")),
     "epsilon-smallness": frozenset(_SHRINKING),
     "learning-rate-sufficiency": frozenset((*_SHRINKING, "update-resolution", "epsilon-smallness", "live-layers", "unit-distinctness")),
     "sharpness-within-stability": frozenset((*_GROWING, "input-scale", "learning-rate-stability")),
-    "initial-loss": frozenset((*_GROWING, "input-scale", "weight-consistency", "weight-variance", "target-scale", "output-range")),
+    "initial-loss": frozenset((*_GROWING, "input-scale", "input-scale-at-start", "weight-consistency", "weight-variance", "target-scale",
+                               "output-range")),
     "gradient-scale-across-depth": frozenset((*_SHRINKING, *_GROWING)),
     "gradient-scale-per-layer": frozenset((*_SHRINKING, *_GROWING, "gradient-scale-across-depth")),
     "target-scale": frozenset((*_UNSTABLE, "learning-rate-sufficiency", "learning-rate-stability")),
     "input-scale": frozenset(_UNSTABLE),
+    "input-scale-at-start": frozenset((*_UNSTABLE, "input-scale")),
     "learning-rate-stability": frozenset(_UNSTABLE),
 })
 

@@ -9,10 +9,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradcheck_suite.captures.unit_activity import LayerActivity, UnitActivity
 from gradcheck_suite.core.budget import Budget
+from gradcheck_suite.core.errors import SubjectError
 from gradcheck_suite.probes.activations import ATTENTION, CONVOLUTIONS, PRODUCTS, SLOPES, SOFTMAX, packet
 from gradcheck_suite.probes.execution import Running, realise, tensors
 from gradcheck_suite.probes.experiment import Experiment, is_finite, samples_in
 from gradcheck_suite.probes.first_steps import STEPS
+from gradcheck_suite.probes.standardised import standardised_inputs
 from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.subject import Subject
 
@@ -30,6 +32,7 @@ def unit_activity(subject: Subject, budget: Budget, seed: int) -> UnitActivity:
     with preserved(setup.model), torch.enable_grad():
         run = Experiment(setup, seed)
         layers, output = watched(setup.model, run.output)
+        standardised = _standardised(run)
         later: tuple[LayerActivity, ...] = ()
         for _ in range(STEPS if run.optimizer is not None and setup.loss is not None else 0):
             if not is_finite(run.gradients(), *(p.grad for p in setup.model.parameters())):
@@ -37,7 +40,17 @@ def unit_activity(subject: Subject, budget: Budget, seed: int) -> UnitActivity:
             run.step()
         if run.optimizer is not None and is_finite(*(p.detach() for p in setup.model.parameters())):
             later, _ = watched(setup.model, run.output)
-    return UnitActivity(layers=layers, later=later, samples=samples_in(output, setup.batch))
+    return UnitActivity(layers=layers, later=later, standardised=standardised, samples=samples_in(output, setup.batch))
+
+
+def _standardised(run: Experiment) -> tuple[LayerActivity, ...]:
+    changed = standardised_inputs(run.setup)
+    if changed is None:
+        return ()
+    try:
+        return watched(run.model, lambda: run.output(changed.batch))[0]
+    except SubjectError:
+        return ()
 
 
 def watched(model: nn.Module, call: Callable[[], Any]) -> tuple[tuple[LayerActivity, ...], Any]:

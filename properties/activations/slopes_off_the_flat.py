@@ -34,13 +34,11 @@ Glorot and Bengio, Understanding the difficulty of training deep feedforward neu
 import math
 from collections.abc import Iterator
 
-from gradcheck_suite.captures.unit_activity import UnitActivity
+from gradcheck_suite.captures.unit_activity import FLAT, UnitActivity
 from gradcheck_suite.core.architecture import Architecture, Defect, layer
 from gradcheck_suite.core.evidence import Evidence, Level, Where
 from gradcheck_suite.core.exhibits import Table
 from gradcheck_suite.core.property import Property
-
-FLAT = ("sigmoid", "tanh", "hardtanh")
 
 
 def flat_ended(unit_activity: UnitActivity) -> str | None:

@@ -16,7 +16,7 @@ def attempt(losses, constant=1.0, **facts) -> Attempt:
 def training(*losses, intended=0, trials=()) -> Training:
     attempts = tuple(attempt(row) for row in losses)
     return Training(attempts=attempts, trials=tuple(trials), steps=len(losses[0]) - 1, intended=intended, samples=8, reach=None, direct=0.0,
-                    unbounded=False, breakdown=None, activity=(), optimizer="SGD", learning_rate=0.1)
+                    standardised_start=math.nan, unbounded=False, breakdown=None, activity=(), optimizer="SGD", learning_rate=0.1)
 
 
 FLAT = [1.0] * 100

@@ -8,11 +8,12 @@ import torch
 from gradcheck_suite.captures.training import BEATEN, Attempt, Breakdown, Training
 from gradcheck_suite.captures.unit_activity import LayerActivity
 from gradcheck_suite.core.budget import Budget
-from gradcheck_suite.core.errors import GradcheckError
+from gradcheck_suite.core.errors import GradcheckError, SubjectError
 from gradcheck_suite.core.seeds import derive
 from gradcheck_suite.probes.execution import realise
 from gradcheck_suite.probes.experiment import Experiment, is_finite, require_training
 from gradcheck_suite.probes.operation_watch import watched as watched_operations
+from gradcheck_suite.probes.standardised import standardised_inputs
 from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.probes.training.attempts import EXPLAINED, attempt, trained, trials, zeroed_twin
 from gradcheck_suite.probes.training.yardsticks import Outputs, best_constant, direct_share, reach
@@ -41,6 +42,7 @@ def training(subject: Subject, budget: Budget, seed: int) -> Training:
         within = reach(outputs, constant.value)
         initial = float(outputs.loss(outputs.values).detach())
         direct = direct_share(run, outputs, initial)
+        start = _standardised_start(run)
         torch.set_rng_state(generator)
         own = trained(run, steps, constant)
         breakdown = None if own.finite or own.error else _breakdown(run, own.losses.size - 1)
@@ -54,9 +56,21 @@ def training(subject: Subject, budget: Budget, seed: int) -> Training:
     group = run.optimizer.param_groups[0] if run.optimizer is not None else {}
     return Training(
         attempts=tuple(attempts), trials=tuple(changed), steps=steps, intended=setup.steps or 0, samples=outputs.samples,
-        reach=within, direct=direct, unbounded=constant.unbounded, breakdown=breakdown, activity=activity,
+        reach=within, direct=direct, standardised_start=start, unbounded=constant.unbounded, breakdown=breakdown, activity=activity,
         optimizer=type(run.optimizer).__name__, learning_rate=float(group.get("lr", math.nan)),
     )
+
+
+def _standardised_start(run: Experiment) -> float:
+    """The first loss on standardised inputs; NaN where no numeric inputs vary, or the model does not take them."""
+    changed = standardised_inputs(run.setup)
+    if changed is None:
+        return math.nan
+    try:
+        with torch.no_grad():
+            return float(run.loss(run.output(changed.batch)))
+    except SubjectError:
+        return math.nan
 
 
 def _further(subject: Subject, seed: int, steps: int, own: Attempt) -> Iterator[Attempt]:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from gradcheck_suite.core.errors import SubjectError
 from gradcheck_suite.probes.execution import realise
 from gradcheck_suite.probes.experiment import Experiment
 from gradcheck_suite.probes.nested import mapped
+from gradcheck_suite.probes.standardised import standardised_inputs, standardised_targets
 from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.probes.training.yardsticks import Constant, Outputs, best_constant
 from gradcheck_suite.subject import Batch, Setup, Subject
@@ -166,20 +166,6 @@ def _without_decay(run: Experiment) -> bool:
     return bool(decays)
 
 
-def _standardised_inputs(setup: Setup) -> Setup | None:
-    changed = _Standardised()
-    batch = setup.batch
-    args = tuple(mapped(value, changed) for value in batch.args)
-    kwargs = {name: mapped(value, changed) for name, value in batch.kwargs.items()}
-    return replace(setup, batch=Batch(args, kwargs, batch.targets)) if changed.count else None
-
-
-def _standardised_targets(setup: Setup) -> Setup | None:
-    changed = _Standardised()
-    targets = mapped(setup.batch.targets, changed)
-    return replace(setup, batch=replace(setup.batch, targets=targets)) if changed.count else None
-
-
 def _zeroed_inputs(setup: Setup) -> Setup | None:
     def zero(tensor: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(tensor) if tensor.is_floating_point() else tensor[:1].expand(tensor.shape) if tensor.dim() else tensor
@@ -197,27 +183,8 @@ def _without_dropout(setup: Setup) -> Setup | None:
 
 
 CHANGES: dict[str, Change] = {
-    "standardised inputs": _standardised_inputs,
-    "standardised targets": _standardised_targets,
+    "standardised inputs": standardised_inputs,
+    "standardised targets": standardised_targets,
     "no weight decay": lambda setup: setup,
     "no dropout": _without_dropout,
 }
-
-
-class _Standardised:
-    """Floating tensors to mean 0 and standard deviation 1: per column of a matrix, over all entries otherwise.
-
-    Columns that do not vary keep their values; ``count`` is the number of tensors that changed.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __call__(self, tensor: Any) -> Any:
-        if not tensor.is_floating_point() or tensor.numel() < 2:
-            return tensor
-        axes = (0,) if tensor.dim() == 2 and tensor.shape[0] > 2 else tuple(range(tensor.dim()))
-        mean, deviation = tensor.mean(axes, keepdim=True), tensor.std(axes, keepdim=True)
-        varies = deviation > torch.finfo(tensor.dtype).eps * tensor.abs().amax(axes, keepdim=True)
-        self.count += bool(varies.any())
-        return torch.where(varies, (tensor - mean) / torch.where(varies, deviation, torch.ones_like(deviation)), tensor)
