@@ -37,7 +37,8 @@ def lay(case: "Investigation", whole: Place, found: Examination) -> None:
 def stale(case: "Investigation") -> tuple[tuple[str, str], ...]:
     """Declarations that no disagreement matched."""
     used = {name for place in case.places if place.intended for name in (place.module, place.function)}
-    return tuple((name, reason) for name, reason in case.intended.items() if name not in used)
+    return tuple((name, reason) for name, reason in case.intended.items()
+                 if name not in used and not any(_within(path, name) for path in case.excused))
 
 
 def _settle_units(case: "Investigation", whole: Place) -> None:
@@ -48,9 +49,8 @@ def _settle_units(case: "Investigation", whole: Place) -> None:
     for index, place in enumerate(case.places):
         if place.status != DISAGREES or place.blamed or place.intended:
             continue
-        reason = _declared(case, place)
-        if reason or place.handwritten:
-            case.places[index] = replace(place, intended=reason, blamed=not reason)
+        if place.handwritten or _declared(case, place):
+            case.places[index] = _laid(case, place)
         elif whole.status == AGREES:
             case.places[index] = replace(place, note=(*place.note, CANCELS))
         elif place.relevant:
@@ -90,18 +90,24 @@ def _searched(case: "Investigation", whole: Place, found: Examination) -> Place:
         if place.status != DISAGREES:
             call = next(c for c in case.units if (c.path, bool(c.inner)) == (place.module, place.role == "glue"))
             place = case.examine_call(call, detached=True)
-        case.places[index] = replace(place, blamed=place.status == DISAGREES)
-    if any(case.places[index].blamed for index in suspects):
+        case.places[index] = _laid(case, place) if place.status == DISAGREES else place
+    if _explained(case.places[index] for index in suspects):
         return whole
     named = _in_context(case, container)
     if named is not None:
-        case.places.append(named)
+        case.places.append(_laid(case, named))
     elif container is not None:
-        case.places.append(replace(container, blamed=True, note=(*container.note, CONTEXT)))
+        case.places.append(_laid(case, replace(container, note=(*container.note, CONTEXT))))
     else:
         whole = localised(case.whole, found, whole, case.draws, IN_PLACE)
-        return replace(whole, blamed=True, note=(*whole.note, CONTEXT))
+        return _laid(case, replace(whole, note=(*whole.note, CONTEXT)))
     return whole
+
+
+def _laid(case: "Investigation", place: Place) -> Place:
+    """The place with the blame on it, or the reason declared for it."""
+    reason = _declared(case, place)
+    return replace(place, intended=reason, blamed=not reason)
 
 
 def _suspect(place: Place) -> bool:
@@ -128,16 +134,16 @@ def _in_context(case: "Investigation", container: Place | None) -> Place | None:
     """The leaf call that goes wrong in its place, if the fault is its own."""
     call = None if container is None else next(c for c in case.calls if c.path == container.module and c.inner)
     experiment: Experiment = case.whole if call is None else ModuleCall(call, case.around)
-    inside = [c for c in case.calls if not c.inner] if call is None else call.inner
+    inside = case.outermost() if call is None else call.inner
     try:
-        found = list(culprits(experiment, inside, case.around))
+        found = culprits(experiment, inside, case.around)
     except FAILURES:
         return None
     finally:
         if call is not None:
             experiment.close()
             experiment.reset()
-    own = [culprit for culprit in found if not culprit.why.startswith("what it kept")]
+    own = [culprit for culprit in found if culprit.own]
     if own:
         return _placed(case, own[0])
     if found and container is not None:
@@ -153,14 +159,14 @@ def _placed(case: "Investigation", culprit: Culprit) -> Place:
         place = place_of(culprit.unit, culprit.found, (call.module, call.path, "in place"))
         place = localised(culprit.unit, culprit.found, place, case.draws, ALONE)
     function, source = _only_function(call, case)
-    return replace(place, role="in place", blamed=True, note=(culprit.why, CONTEXT, *place.note), kind=kind_of(call.module),
+    return replace(place, role="in place", note=(culprit.why, CONTEXT, *place.note), kind=kind_of(call.module),
                    function=place.function or function, source=place.source or source)
 
 
 def _involving(case: "Investigation", container: Place, culprit: Culprit) -> Place:
     function, source = _only_function(culprit.call, case)
     note = (f"{culprit.why}: {culprit.call.path}", CONTEXT, *container.note)
-    return replace(container, blamed=True, note=note, function=container.function or function, source=container.source or source)
+    return replace(container, note=note, function=container.function or function, source=container.source or source)
 
 
 def _only_function(call: Call, case: "Investigation") -> tuple[str | None, str | None]:

@@ -6,18 +6,19 @@ error, and only a gap beyond four times that error, and beyond what the arithmet
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-import torch
-
-from gradcheck_suite.numerics.differences import DOUBLE, Derivative, derivative, measured_noise
-from gradcheck_suite.probes.directional_derivative.directions import Direction, central, direction, values_at
-from gradcheck_suite.probes.directional_derivative.draws import Draws
-from gradcheck_suite.probes.directional_derivative.experiment import FAILURES, Experiment, Linearization, inner, linearize
-from gradcheck_suite.probes.directional_derivative.observation import ROUNDOFF, Observation, Seen
+from gradcheck_suite.numerics.differences import DOUBLE, Derivative, derivative
+from gradcheck_suite.probes.directional_derivative.circumstances import observed
+from gradcheck_suite.probes.directional_derivative.directions import Direction, central
+from gradcheck_suite.probes.directional_derivative.experiment import Experiment, Linearization
+from gradcheck_suite.probes.directional_derivative.observation import Seen
 from gradcheck_suite.probes.directional_derivative.signatures import Kink, smooth_step
+from gradcheck_suite.probes.directional_derivative.slope import Slope
+
+__all__ = ["AGREES", "ALONE", "DISAGREES", "IN_PLACE", "KINK", "NOISE", "NOTHING", "RESOLUTION", "TOLERANCE", "Look", "Outcome", "at_the_point",
+           "compare", "glance", "observed", "settle"]
 
 AGREES, DISAGREES, KINK, NOISE, NOTHING = "agrees", "disagrees", "kink", "noise", "nothing"
 TOLERANCE: Final = 1e-8
@@ -91,7 +92,7 @@ def compare(experiment: Experiment, linear: Linearization, along: Direction, loo
 
 def settle(experiment: Experiment, linear: Linearization, along: Direction, look: Look) -> Outcome:
     """The proof along one direction: smooth piece, ladder of steps, and a bound on every error."""
-    slope = _Slope(experiment, linear, along)
+    slope = Slope(experiment, linear, along)
     seen = observed(experiment)
     if not math.isfinite(along.analytic):
         return _nonfinite(slope, along, seen)
@@ -103,50 +104,38 @@ def settle(experiment: Experiment, linear: Linearization, along: Direction, look
     if not coarse:
         seen.roundoff, seen.kept, seen.narrow = DOUBLE, seen.narrow, ""
     outcome = Outcome(NOISE)
-    for first, levels in ((max(min(step, 0.125), 1e-3), 5),) if coarse else ((min(step, 0.125), 9), (min(step, 1e-6), 6)):
+    ladders = ((max(min(step, 0.125), 1e-3), 5),) if coarse else ((min(step, 0.125), 9), (min(step, 1e-6), 6), (min(step, 1e-10), 6))
+    for first, levels in ladders:
         ladder = derivative(slope, first_step=first, levels=levels, magnitude=linear.magnitude, roundoff=seen.roundoff, enough=0.01 * floor)
         outcome = _judged(ladder, slope, Outcome(NOISE, along.analytic, ladder.value, math.inf, along.scale, step, kink, seen), floor)
+        if outcome.status == DISAGREES and not coarse and not slope.settled(ladder, outcome.error):
+            outcome.status, outcome.error = NOISE, math.inf
         if outcome.status in (AGREES, DISAGREES):
             break
     if outcome.status == DISAGREES:
-        outcome.error += 8 * wobble(experiment, linear, along)
+        outcome.error += 8 * slope.wobble()
         if abs(outcome.gap) <= outcome.error:
             outcome.status = NOISE
     return outcome
 
 
-def wobble(experiment: Experiment, linear: Linearization, along: Direction) -> float:
-    """How much the analytic directional derivative moves when every number moves by a few units in the last place.
+def at_the_point(experiment: Experiment, linear: Linearization, along: Direction) -> Outcome:
+    """The proof at a point where choices change, by the values alone: wrong if the slope is the same on both sides and another.
 
-    That is the error an ill-conditioned backward pass makes by itself. Zero where equal runs give unequal gradients: a
-    backward pass that is random is wrong, not ill-conditioned.
+    Two equal largest entries change hands with every step, and their log-sum-exp is smooth all the same.
     """
-    if _again(experiment, linear, along) != along.analytic:
-        return 0.0
-    places = [tensor.data for tensor in experiment.tensors]
-    largest, draws = 0.0, Draws(len(places))
-    try:
-        for _ in range(2):
-            for tensor, value in zip(experiment.tensors, places, strict=True):
-                tensor.data = value + value * draws.like(value) * (4 * DOUBLE)
-            largest = max(largest, abs(_again(experiment, linear, along) - along.analytic))
-    finally:
-        for tensor, value in zip(experiment.tensors, places, strict=True):
-            tensor.data = value
-    return largest if math.isfinite(largest) else 0.0
+    slope, outcome = Slope(experiment, linear, along), Outcome(KINK, along.analytic, scale=along.scale)
+    ladder = derivative(slope, magnitude=linear.magnitude)
+    size = max(along.scale, abs(ladder.value))
+    even = ladder.jump_error <= RESOLUTION * size and abs(ladder.jump) <= 4 * ladder.jump_error
+    if even and math.isfinite(along.analytic) and ladder.error <= RESOLUTION * size:
+        outcome.numeric, outcome.error = ladder.value, max(4 * ladder.error, TOLERANCE * size)
+        if abs(outcome.gap) > outcome.error and slope.repeats and slope.settled(ladder, outcome.error):
+            outcome.status, outcome.text = DISAGREES, "choices change at the given point, yet the slope is the same on both sides"
+    return outcome
 
 
-def _again(experiment: Experiment, linear: Linearization, along: Direction) -> float:
-    """The analytic directional derivative of a fresh run with the same cotangents and direction."""
-    again = linearize(experiment, Draws(0), linear.cotangents)
-    total = 0.0
-    for position, vector, step in zip(along.positions, along.vectors, along.steps, strict=True):
-        gradient = again.gradients[position]
-        total += 0.0 if gradient is None else step * float(inner(gradient, vector))
-    return total
-
-
-def _judged(ladder: Derivative, slope: "_Slope", outcome: Outcome, floor: float) -> Outcome:
+def _judged(ladder: Derivative, slope: Slope, outcome: Outcome, floor: float) -> Outcome:
     """Put the status to the numbers of a ladder of steps on a smooth piece."""
     outcome.repeats = slope.repeats
     if not math.isfinite(ladder.value) or not math.isfinite(ladder.error):
@@ -170,7 +159,7 @@ def _judged(ladder: Derivative, slope: "_Slope", outcome: Outcome, floor: float)
     return outcome
 
 
-def _nonfinite(slope: "_Slope", along: Direction, seen: Seen) -> Outcome:
+def _nonfinite(slope: Slope, along: Direction, seen: Seen) -> Outcome:
     """A gradient with entries that are not finite: wrong where the function has bounded slopes there, on whatever side."""
     if slope.not_finite():
         return Outcome(NOTHING, seen=seen, nonfinite=True, text="the numbers there are not finite to begin with")
@@ -185,103 +174,3 @@ def _nonfinite(slope: "_Slope", along: Direction, seen: Seen) -> Outcome:
         outcome.status, outcome.error = DISAGREES, 0.0
         outcome.text = "the gradient is not finite where the function has a finite slope"
     return outcome
-
-
-class _Slope:
-    """Σ<u, f(t) - f(0)> as a function of the distance t, evaluated in the grad mode of training."""
-
-    def __init__(self, experiment: Experiment, linear: Linearization, along: Direction) -> None:
-        self.experiment, self.linear, self.along = experiment, linear, along
-        self.base = experiment.outputs(graph=True)
-        again = experiment.outputs(graph=True)
-        self.repeats = len(again) == len(self.base) and all(_equal(a, b) for a, b in zip(again, self.base, strict=True))
-
-    def __call__(self, length: float) -> float:
-        if length == 0.0:
-            return 0.0
-        try:
-            values = values_at(self.experiment, self.along, length, graph=True)
-            total = 0.0
-            for index, cotangent in zip(self.linear.live, self.linear.cotangents, strict=True):
-                total += float(inner(cotangent, torch.where(cotangent == 0, cotangent, values[index] - self.base[index])).double())
-            return total
-        except FAILURES:
-            return math.nan
-
-    def central(self, step: float) -> float:
-        """The central difference."""
-        return (self(step) - self(-step)) / (2 * step)
-
-    def running(self, length: float) -> Callable[[], object]:
-        """A run at a distance, for the signature."""
-        if length == 0.0:
-            return lambda: self.experiment.outputs(graph=True)
-        return lambda: values_at(self.experiment, self.along, length, graph=True)
-
-    def shows_narrow_numbers(self, step: float) -> bool:
-        """Whether a narrower type inside is felt in the values: noise on a scale on which float64 is smooth, or plateaus.
-
-        Otherwise it only concerns what is kept for the backward pass, and differences resolve the mismatch.
-        """
-        spacing = min(1e-3, step / 8)
-        values = [self(index * spacing) for index in range(1, 8)]
-        size = max(map(abs, values), default=0.0)
-        if not all(map(math.isfinite, values)) or any(value == 0.0 for value in values):
-            return True
-        return measured_noise(lambda length: values[round(length / spacing) - 1], 0.0, spacing, lowest=6) > 1e-9 * size
-
-    def not_finite(self) -> bool:
-        """Whether some tensor or output of the experiment is NaN at the point itself."""
-        tensors = (*self.experiment.tensors, *self.linear.base)
-        return any(bool(torch.isnan(tensor.detach()).any()) for tensor in tensors)
-
-    def only_nonfinite(self) -> "_Slope":
-        """The same along a direction that moves only entries whose gradient is not finite."""
-        masks, positions = [], []
-        for position in self.along.positions:
-            gradient = self.linear.gradients[position]
-            if gradient is not None and not bool(torch.isfinite(gradient).all()):
-                positions.append(position)
-                masks.append(~torch.isfinite(gradient))
-        narrowed = direction(self.experiment, self.linear, Draws(len(positions)), positions, masks)
-        return _Slope(self.experiment, self.linear, narrowed)
-
-
-def _equal(first: torch.Tensor, second: torch.Tensor) -> bool:
-    return first.shape == second.shape and bool(((first == second) | (torch.isnan(first) & torch.isnan(second))).all())
-
-
-def observed(experiment: Experiment) -> Seen:
-    """What one run of the experiment shows beside its values."""
-    mode = Observation()
-    with mode:
-        outputs = experiment.outputs(graph=True)
-    for tensor in (*experiment.tensors, *outputs):
-        roundoff = ROUNDOFF.get(tensor.dtype, DOUBLE)
-        if roundoff > mode.seen.roundoff:
-            mode.seen.roundoff, mode.seen.narrow = roundoff, f"{str(tensor.dtype).removeprefix('torch.')} throughout"
-    return mode.seen
-
-
-def spared(experiment: Experiment, seen: Seen) -> bool:
-    """Leave out entries whose gradient PyTorch defines away, as a run showed; whether there are any more of them."""
-    more = False
-    for position, tensor in enumerate(experiment.tensors):
-        rows = [row for table, row in seen.padding if table is tensor]
-        defined = any(table is tensor for table in seen.defined)
-        if position in experiment.untouched or not (rows or defined):
-            continue
-        mask = torch.zeros_like(tensor, dtype=torch.bool)
-        mask[slice(None) if defined else rows] = True
-        experiment.untouched[position] = mask
-        more = True
-    return more
-
-
-def cut_outputs(experiment: Experiment, linear: Linearization, along: Direction, step: float = 1e-5) -> list[int]:
-    """Outputs that carry no gradient although they move with the tensors."""
-    if not linear.cut:
-        return []
-    above, below = values_at(experiment, along, step), values_at(experiment, along, -step)
-    return [index for index in linear.cut if not _equal(above[index], below[index])]
-

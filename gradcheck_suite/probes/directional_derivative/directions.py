@@ -8,7 +8,7 @@ from typing import Final
 import torch
 
 from gradcheck_suite.probes.directional_derivative.draws import Draws
-from gradcheck_suite.probes.directional_derivative.experiment import FAILURES, Experiment, Linearization, inner
+from gradcheck_suite.probes.directional_derivative.experiment import DATA, FAILURES, Experiment, Linearization, inner
 
 _LARGE: Final = 1e6
 _MASKING: Final = 1e8
@@ -37,12 +37,12 @@ def direction(
     experiment: Experiment, linear: Linearization, draws: Draws, positions: Sequence[int] | None = None,
     masks: Sequence[torch.Tensor] = (), scaling: str = "size",
 ) -> Direction:
-    """A random direction over the tensors at ``positions`` (all of them by default).
+    """A random direction over the tensors at ``positions`` (by default all but plain data that no gradient reaches).
 
     ``masks``, one per position, restrict it to some entries. ``scaling`` moves entries in proportion to their tensor's ``size``
     (root mean square), its ``deviation`` from its mean, or each ``entry`` itself.
     """
-    chosen = list(range(len(experiment.tensors)) if positions is None else positions)
+    chosen = reached(experiment, linear) if positions is None else list(positions)
     vectors, steps, sizes = [], [], []
     for place, position in enumerate(chosen):
         tensor, gradient = experiment.tensors[position].data, linear.gradients[position]
@@ -68,6 +68,12 @@ def direction(
         if gradient is not None:
             analytic += step * float(inner(gradient, vector))
     return Direction(chosen, vectors, steps, analytic, scale, zeros)
+
+
+def reached(experiment: Experiment, linear: Linearization) -> list[int]:
+    """Positions of the tensors to compare: not plain data to which no gradient is sent (a mask, a table of neighbours)."""
+    pairs = zip(experiment.roles, linear.gradients, strict=True)
+    return [position for position, (role, gradient) in enumerate(pairs) if role != DATA or gradient is not None]
 
 
 def _scaled(tensor: torch.Tensor, vector: torch.Tensor) -> tuple[float, torch.Tensor]:

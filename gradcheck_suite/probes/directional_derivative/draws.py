@@ -14,9 +14,8 @@ class Draws:
     """Entries of random sign and size uniform in [0.5, 1.5].
 
     No entry is near zero, so a single wrong entry of a gradient is never multiplied by nearly nothing, and none is 1, so a
-    backward pass that ignores its incoming gradient is seen. Tensors are views of a shared pool at random offsets: they
-    must not be written to; ``spoiled`` says that somebody did, and the pool is made again. The pool repeats itself with a
-    prime period; making one is dear, copying is not.
+    backward pass that ignores its incoming gradient is seen. Tensors are views of a shared pool at random offsets and must
+    not be written to. The pool repeats itself with a prime period; making one is dear, copying is not.
     """
 
     def __init__(self, seed: int) -> None:
@@ -30,10 +29,6 @@ class Draws:
             return torch.view_as_complex(self._take(real.numel(), real.dtype).reshape(real.shape).clone()).to(tensor.device)
         draw = self._take(tensor.numel(), tensor.dtype).view(tensor.shape)
         return draw if tensor.device.type == "cpu" else draw.to(tensor.device)
-
-    def spoiled(self) -> None:
-        """Forget the pools: a view was written to."""
-        self._pools.clear()
 
     def _take(self, count: int, dtype: torch.dtype) -> torch.Tensor:
         pool = self._pools.get(dtype)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from gradcheck_suite.probes.directional_derivative.circumstances import cut_outputs, spared
 from gradcheck_suite.probes.directional_derivative.comparison import (
     AGREES,
     DISAGREES,
@@ -14,10 +15,8 @@ from gradcheck_suite.probes.directional_derivative.comparison import (
     Look,
     Outcome,
     compare,
-    cut_outputs,
-    spared,
 )
-from gradcheck_suite.probes.directional_derivative.directions import Direction, direction
+from gradcheck_suite.probes.directional_derivative.directions import Direction, direction, reached
 from gradcheck_suite.probes.directional_derivative.draws import Draws
 from gradcheck_suite.probes.directional_derivative.experiment import Experiment, Linearization, linearize
 
@@ -54,7 +53,7 @@ def examine(experiment: Experiment, draws: Draws, look: Look, own_code: bool = F
     ``first`` is a linearization already made (the whole model's, from the recorded pass).
     """
     linear = linearize(experiment, draws) if first is None else first
-    if not experiment.tensors or not (linear.live or linear.cut) or _empty(linear, experiment):
+    if not reached(experiment, linear) or not (linear.live or linear.cut) or _empty(linear, experiment):
         return Examination(Outcome(NOTHING), linear, direction(experiment, linear, draws))
     found = _compared(experiment, linear, draws, look)
     if found.status != AGREES and spared(experiment, found.outcome.seen):
@@ -77,7 +76,8 @@ def _empty(linear: Linearization, experiment: Experiment) -> bool:
 def _harder(experiment: Experiment, draws: Draws, look: Look, found: Examination) -> Examination:
     """For gradients written by hand: fresh draws, and every tensor alone; for zeros, also a point without them."""
     if found.linear.survey.handwritten:
-        for positions in [None, *([index] for index in range(len(experiment.tensors)) if len(experiment.tensors) > 1)]:
+        tensors = reached(experiment, found.linear)
+        for positions in [None, *([index] for index in tensors if len(tensors) > 1)]:
             linear = linearize(experiment, draws) if positions is None else found.linear
             other = _compared(experiment, linear, draws, look, positions)
             if other.status == DISAGREES and (other := _confirmed(experiment, draws, look, other)).status == DISAGREES:
@@ -111,7 +111,7 @@ def _rescaled(experiment: Experiment, draws: Draws, look: Look, found: Examinati
 
 def _confirmed(experiment: Experiment, draws: Draws, look: Look, found: Examination) -> Examination:
     """At least one of two comparisons with a fresh direction and cotangent must disagree as well."""
-    positions = None if len(found.along.positions) == len(experiment.tensors) else found.along.positions
+    positions = None if len(found.along.positions) == len(reached(experiment, found.linear)) else found.along.positions
     others = []
     for _ in range(2):
         other = _compared(experiment, linearize(experiment, draws), draws, look, positions)

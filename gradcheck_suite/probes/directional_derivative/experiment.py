@@ -73,6 +73,10 @@ class Experiment(ABC):
             self.tensors[position].data = value
         self._places.clear()
 
+    def cotangent(self, output: torch.Tensor, draws: Draws) -> torch.Tensor:
+        """A random cotangent for an output, in memory of its own, as the gradients of training are."""
+        return masked(draws.like(output), output).clone()
+
     def arithmetic(self) -> AbstractContextManager[object]:
         """The context that forward and backward passes run in."""
         return Lifting() if self.lifted else _USUAL  # type: ignore[no-untyped-call]
@@ -128,7 +132,7 @@ def linearize(
         experiment.discover(found)
         if experiment.detached == "always" or (experiment.detached == "alone" and not live):
             live = list(range(len(outputs)))
-        us = [masked(draws.like(outputs[index]), outputs[index]) for index in live] if cotangents is None else cotangents
+        us = [experiment.cotangent(outputs[index], draws) for index in live] if cotangents is None else cotangents
         versions = [u._version for u in us]
         pulling = [u for index, u in zip(live, us, strict=True) if outputs[index].requires_grad]
         gradients = pulled_back(carrying, experiment.tensors, pulling, found.reentrant)
@@ -136,9 +140,6 @@ def linearize(
     base = [outputs[index].detach() for index in live]
     experiment.reset()
     mutated = any(u._version != version for u, version in zip(us, versions, strict=True))
-    if mutated:
-        us = [u.clone() for u in us]
-        draws.spoiled()
     return Linearization(live=live, cut=cut, cotangents=us, base=base, gradients=gradients, survey=found, mutated=mutated)
 
 

@@ -2,16 +2,17 @@
 
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import torch
 from torch import nn
 
-from gradcheck_suite.probes.directional_derivative.comparison import ALONE, DISAGREES
+from gradcheck_suite.probes.directional_derivative.comparison import ALONE, DISAGREES, NOTHING, Outcome, at_the_point
+from gradcheck_suite.probes.directional_derivative.directions import direction
 from gradcheck_suite.probes.directional_derivative.draws import Draws
-from gradcheck_suite.probes.directional_derivative.examination import examine
-from gradcheck_suite.probes.directional_derivative.experiment import FAILURES, INPUT, Experiment
+from gradcheck_suite.probes.directional_derivative.examination import Examination, examine
+from gradcheck_suite.probes.directional_derivative.experiment import DATA, FAILURES, Experiment, linearize
 from gradcheck_suite.probes.directional_derivative.graph import generated
 from gradcheck_suite.probes.directional_derivative.lines import relative
 from gradcheck_suite.probes.directional_derivative.trees import Tree, inexact_leaves
@@ -68,7 +69,7 @@ class FunctionCall(Experiment):
         self._needs = [leaf.requires_grad for leaf in self._tree.leaves]
         self._leaves = [leaf.detach().clone().requires_grad_(needs) for leaf, needs in zip(self._tree.leaves, self._needs, strict=True)]
         self.tensors = [leaf for leaf, needs in zip(self._leaves, self._needs, strict=True) if needs]
-        self.roles = [INPUT] * len(self.tensors)
+        self.roles = [DATA] * len(self.tensors)  # an argument may be given no gradient on purpose; the module's own check decides
         self._generator = torch.get_rng_state()
 
     def names(self) -> list[str]:
@@ -135,6 +136,24 @@ def wrong_functions(experiment: Experiment, functions: list[type[Any]], draws: D
         if found.status == DISAGREES:
             wrong.append(function)
     return wrong
+
+
+def wrong_at_the_point(
+    experiment: Experiment, functions: list[type[Any]], draws: Draws
+) -> tuple[type[Any], FunctionCall, Examination] | None:
+    """A custom function whose gradient is wrong at the very point, where choices change but its own slope does not."""
+    with recorded(functions) as calls, torch.enable_grad():
+        experiment.run()
+    experiment.reset()
+    for function, args in list(calls):
+        call = FunctionCall(function, args)
+        with suppress(*FAILURES):
+            linear = linearize(call, draws)
+            along = direction(call, linear, draws)
+            outcome = at_the_point(call, linear, along) if along.positions else Outcome(NOTHING)
+            if outcome.status == DISAGREES:
+                return function, call, Examination(outcome, linear, along, confirmed=1)
+    return None
 
 
 def wrong_function(experiment: Experiment, functions: list[type[Any]], draws: Draws) -> tuple[type[Any] | None, bool]:

@@ -18,7 +18,7 @@ from gradcheck_suite.probes.directional_derivative.examination import Examinatio
 from gradcheck_suite.probes.directional_derivative.experiment import FAILURES, Linearization, linearize
 from gradcheck_suite.probes.directional_derivative.generators import Generators, sources
 from gradcheck_suite.probes.directional_derivative.likeness import Likeness
-from gradcheck_suite.probes.directional_derivative.places import localised, of_loss, place_of, unreplayed
+from gradcheck_suite.probes.directional_derivative.places import localised, of_loss, place_of, unreplayed, wrong_there
 from gradcheck_suite.probes.directional_derivative.power import held, iterating
 from gradcheck_suite.probes.directional_derivative.record import Call, Recorder
 from gradcheck_suite.probes.directional_derivative.trees import exact_paths
@@ -45,6 +45,7 @@ class Investigation:
         self.units: list[Call] = []
         self.spared: list[Call] = []
         self.evaluations = 0
+        self.excused: set[str] = set()
         if not self.whole.tensors:
             raise NotApplicable("nothing to compare: no parameter requires a gradient and no input is a floating tensor")
 
@@ -53,7 +54,9 @@ class Investigation:
         outputs = self._recorded()
         root = self.whole.root
         with held(root):
-            self.whole.resets.accept(module for module, _ in iterating(root))
+            still = [module for module, _ in iterating(root)]
+            self.whole.resets.accept(still)
+            self.excused.update(path for module, path in self.whole.paths().values() if module in still)
             with failures("backward"):
                 linear = linearize(self.whole, self.draws, outputs=outputs)
             del outputs
@@ -61,6 +64,7 @@ class Investigation:
             whole, found = self._in_place(linear)
             self._compare_units()
             blame.lay(self, whole, found)
+            self._compare_detached_outputs(found)
             self.whole.replace()
             self.evaluations += self.whole.runs
         return DirectionalDerivative(
@@ -96,11 +100,19 @@ class Investigation:
         try:
             found = examine(unit, self.draws, ALONE, own_code=not self.around.facts(call.module).stock)
             place = place_of(unit, found, (call.module, call.path, role))
-            return localised(unit, found, place, self.draws, ALONE) if place.status == DISAGREES else place
+            if place.status == DISAGREES:
+                return localised(unit, found, place, self.draws, ALONE)
+            return wrong_there(unit, found, place, self.draws) if found.kinks and found.linear.survey.functions else place
         finally:
             unit.close()
             unit.reset()
             self.evaluations += unit.runs
+            self.excused.update({call.path} if unit.untouched else ())
+
+    def outermost(self) -> list[Call]:
+        """The recorded calls that were not made inside another."""
+        inner = {id(each) for call in self.calls for each in call.inner}
+        return [call for call in self.calls if id(call) not in inner]
 
     def _recorded(self) -> list[torch.Tensor]:
         """The recorded forward pass; made again, with more kept, where it moves generators or changes tensors in place."""
@@ -145,6 +157,21 @@ class Investigation:
         if place.status != DISAGREES:
             self.whole.replace()
         return place, found
+
+    def _compare_detached_outputs(self, found: Examination) -> None:
+        """Without a loss every floating output counts: those that move with the tensors and carry no gradient as well."""
+        if not found.cut or self.whole.loss is not None:
+            return
+        self.whole.detached = "always"
+        with suppress(*FAILURES):
+            other = examine(self.whole, self.draws, IN_PLACE)
+            place = place_of(self.whole, other, (self.whole.model, "", "outputs"))
+            if place.status == DISAGREES:
+                paths = ", ".join(str(index) for index in found.cut)
+                note = f"without a loss all floating outputs are compared, and number {paths} moves and carries no gradient"
+                reason = self.intended.get("", "")
+                self.places.append(replace(place, note=(note, *place.note), intended=reason, blamed=not reason))
+        self.whole.detached = "alone"
 
     def _compare_units(self) -> None:
         likeness, first = Likeness(), dict[Hashable, int]()

@@ -21,10 +21,8 @@ _STEP: Final = 6e-6
 
 def breakdown(experiment: Experiment, found: Examination, draws: Draws, look: Look) -> tuple[TensorComparison, ...]:
     """Tensors that disagree by themselves, the worst first, each with its worst entry and the pattern of the error."""
-    alone = len(found.along.positions) < len(experiment.tensors)
-    positions = found.along.positions if alone else list(range(len(experiment.tensors)))
     suspects: list[tuple[float, int]] = []
-    for position in positions:
+    for position in found.along.positions:
         along = direction(experiment, found.linear, draws, [position])
         if glance(experiment, found.linear, along, look) is None:
             gap = abs(along.analytic - central(experiment, found.linear, along, look.steps[0]))

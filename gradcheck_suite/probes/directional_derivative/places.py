@@ -7,7 +7,7 @@ from torch import nn
 
 from gradcheck_suite.captures.directional_derivative import Place
 from gradcheck_suite.numerics.differences import DOUBLE
-from gradcheck_suite.probes.directional_derivative.comparison import DISAGREES, NOTHING, Look, Outcome
+from gradcheck_suite.probes.directional_derivative.comparison import ALONE, DISAGREES, NOTHING, Look, Outcome
 from gradcheck_suite.probes.directional_derivative.draws import Draws
 from gradcheck_suite.probes.directional_derivative.examination import Examination
 from gradcheck_suite.probes.directional_derivative.experiment import DATA, Experiment
@@ -16,6 +16,7 @@ from gradcheck_suite.probes.directional_derivative.functions import (
     function_source,
     loss_name,
     source_of,
+    wrong_at_the_point,
     wrong_function,
 )
 from gradcheck_suite.probes.directional_derivative.localize import breakdown
@@ -60,6 +61,21 @@ def localised(experiment: Experiment, found: Examination, place: Place, draws: D
         handwritten=proven or found.linear.survey.hooked,
         function=function_name(function) if function is not None else None,
         source=function_source(function) if function is not None else None,
+    )
+
+
+def wrong_there(experiment: Experiment, found: Examination, place: Place, draws: Draws) -> Place:
+    """A place that agrees near a kink: but a custom function in it may be wrong at the very point."""
+    experiment.replace()
+    wrong = wrong_at_the_point(experiment, found.linear.survey.functions, draws)
+    if wrong is None:
+        return place
+    function, call, other = wrong
+    outcome = other.outcome
+    return replace(
+        place, status=DISAGREES, analytic=outcome.analytic, numeric=outcome.numeric, error=outcome.error, scale=outcome.scale,
+        handwritten=True, function=function_name(function), source=function_source(function),
+        breakdown=breakdown(call, other, draws, ALONE), note=(outcome.text,), ruled_out=_ruled_out(other),
     )
 
 

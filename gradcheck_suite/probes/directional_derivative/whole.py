@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gradcheck_suite.probes.directional_derivative.draws import Draws
 from gradcheck_suite.probes.directional_derivative.experiment import INPUT, PARAMETER, Experiment
 from gradcheck_suite.probes.directional_derivative.generators import Generators, State
 from gradcheck_suite.probes.directional_derivative.record import Paths, module_paths
@@ -84,6 +85,12 @@ class Whole(Experiment):
         """Every module and its path, by identity; modules of a loss are under ``loss``, a plain loss function is ``""``."""
         found = {} if self.loss is None else module_paths(self.loss, "" if isinstance(self.loss, Objective) else "loss.")
         return {**found, **module_paths(self.model)}
+
+    def cotangent(self, output: torch.Tensor, draws: Draws) -> torch.Tensor:
+        """1 for a loss, as in training; random where there is none."""
+        if self.loss is not None and output.numel() == 1:
+            return torch.ones_like(output)
+        return super().cotangent(output, draws)
 
     def reset(self) -> None:
         """Put back buffers, counters and caches."""
