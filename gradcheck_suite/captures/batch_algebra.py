@@ -23,6 +23,7 @@ class BatchAlgebra:
         permuted_residual: ||g of the permuted batch - g||, rows put back in order (R).
         permuted_scale: ||g|| (R).
         noise: the largest ||g(kU) - k g(U)|| for k in {1.1, 0.7, 1.3}, per unit k (R).
+        epsilon: distance from 1 to the next number in the narrowest format that a differentiated tensor is in.
         other_residual: the residual with the model in float32; NaN where it was not asked for, because every residual is within its
             tolerance, or the model does not run there (R).
         other_permuted_residual: the same of the permuted residual (R).
@@ -37,5 +38,6 @@ class BatchAlgebra:
     permuted_residual: np.ndarray
     permuted_scale: np.ndarray
     noise: np.ndarray
+    epsilon: float
     other_residual: np.ndarray
     other_permuted_residual: np.ndarray

@@ -20,7 +20,7 @@ class CotangentAlgebra:
         residual: ||g(3U + V) - 3g(U) - g(V)|| (R).
         scale: 3||g(U)|| + ||g(V)|| (R).
         noise: the largest ||g(kW) - k g(W)|| over W in {3U, V, 3U + V} and k in {1.1, 0.7, 1.3}, per unit k (R).
-        epsilon: distance from 1 to the next number in each tensor's format (R).
+        epsilon: distance from 1 to the next number in each tensor's format, or in the narrowest of the graph where that is narrower (R).
         other_residual: the residual with the model in float64 (in float32 where float64 is its own precision); NaN where it was
             not asked for, because every residual is within its tolerance, or the model does not run there (R).
     """

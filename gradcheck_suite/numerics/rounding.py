@@ -9,6 +9,8 @@ was 0.22 of that tolerance, while 32 u times the scale alone is too small by ord
 import math
 from typing import Final
 
+import numpy as np
+
 NOISE_FACTORS: Final = (1.1, 0.7, 1.3)
 DOUBLE: Final = 2.0**-52
 SINGLE: Final = 2.0**-23
@@ -54,6 +56,12 @@ def explained(
         return usual, False
     alone = is_rounding(residual, epsilon, other_residual, SINGLE if epsilon == DOUBLE else DOUBLE)
     return (max(usual, 2 * residual), True) if alone else (strict, False)
+
+
+def above_roundoff(residual: np.ndarray, scale: np.ndarray, epsilon: float | np.ndarray) -> np.ndarray:
+    """The residuals of rows, with 0 for those below the roundoff of the largest row's scale: what they are of cannot be decided."""
+    kept: np.ndarray = np.where(residual > epsilon * scale.max(initial=0.0), residual, 0.0)
+    return kept
 
 
 def resolution(epsilon: float) -> float:

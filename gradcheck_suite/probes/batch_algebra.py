@@ -17,6 +17,7 @@ from gradcheck_suite.probes.execution import cotangents, floating, realise, tens
 from gradcheck_suite.probes.experiment import samples_in
 from gradcheck_suite.probes.float64 import in_float32, in_float64
 from gradcheck_suite.probes.gradient_rows import Graph, norm
+from gradcheck_suite.probes.graph import widest_epsilon
 from gradcheck_suite.probes.nested import mapped
 from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.subject import Batch, Setup, Subject
@@ -37,6 +38,8 @@ def batch_algebra(subject: Subject, budget: Budget, seed: int) -> BatchAlgebra:
     setup = realise(subject, seed)
     with in_float64(setup, evaluation=True) as wide:
         seen = _measured(wide, seed)
+    if seen.epsilon > EPSILON:  # narrow parts: float32 would show nothing that float64 does not
+        return seen
     doubtful = [(seen.residual, seen.scale), (seen.permuted_residual, seen.permuted_scale)]
     if not any(bool((residual > 32 * EPSILON * scale).any()) for residual, scale in doubtful):
         return seen
@@ -82,7 +85,7 @@ def _measured(setup: Setup, seed: int) -> BatchAlgebra:
     return BatchAlgebra(
         rows=whole.rows, samples=len(chosen), gap=gap, permuted_gap=permuted_gap, residual=frozen([r for r, _ in summed]),
         scale=frozen([s for _, s in summed]), permuted_residual=frozen(moved), permuted_scale=frozen([norm(g) for g in gradients]),
-        noise=frozen(noise), other_residual=unknown, other_permuted_residual=unknown,
+        noise=frozen(noise), epsilon=widest_epsilon(*whole.outputs), other_residual=unknown, other_permuted_residual=unknown,
     )
 
 

@@ -39,7 +39,7 @@ from gradcheck_suite.captures.batch_algebra import BatchAlgebra
 from gradcheck_suite.core.architecture import Architecture, Defect, layer
 from gradcheck_suite.core.evidence import Evidence
 from gradcheck_suite.core.property import Property
-from gradcheck_suite.numerics.rounding import DOUBLE, explained, resolution
+from gradcheck_suite.numerics.rounding import above_roundoff, explained, resolution
 
 SAME = 1e-9  # relative; a float32 part of the model gives 1e-8, and its kinks may then lie on the other side
 
@@ -53,14 +53,16 @@ def independent(batch_algebra: BatchAlgebra) -> str | None:
 def measure(batch_algebra: BatchAlgebra) -> Evidence:
     seen = batch_algebra
     scale = np.where(seen.scale > 0, seen.scale, 1.0)
-    rows = zip(seen.residual, scale, seen.noise, seen.other_residual, strict=True)
-    allowed, rounded = np.array([explained(r, size, noise, DOUBLE, other) for r, size, noise, other in rows]).T
-    wrong = seen.residual > allowed
-    worst = int(np.argmax(np.where(rounded > 0, 0.0, seen.residual / allowed)))
+    residual = above_roundoff(seen.residual, seen.scale, seen.epsilon)
+    rows = zip(residual, scale, seen.noise, seen.other_residual, strict=True)
+    allowed, rounded = np.array([explained(r, size, blur, seen.epsilon, other) for r, size, blur, other in rows]).T
+    wrong = residual > allowed
+    worst = int(np.argmax(np.where(rounded > 0, 0.0, residual / allowed)))
     note = f"{int(wrong.sum())} of {len(wrong)} gradients of {seen.samples} samples are not the sum of theirs" if wrong.any() else ""
     return Evidence(
-        quantity="relative residual of the sum over samples", value=float(seen.residual[worst] / scale[worst]), low=0.0, high=0.0,
-        error=float(allowed[worst] / scale[worst]), resolution=2 * resolution(DOUBLE), where=seen.rows.suspect(wrong.tolist()), note=note,
+        quantity="relative residual of the sum over samples", value=float(residual[worst] / scale[worst]), low=0.0, high=0.0,
+        error=float(allowed[worst] / scale[worst]), resolution=2 * resolution(seen.epsilon),
+        where=seen.rows.suspect(wrong.tolist()), note=note,
         ruled_out=("rounding", "samples that influence each other") if wrong.any() else (),
     )
 

@@ -38,7 +38,7 @@ from gradcheck_suite.captures.batch_algebra import BatchAlgebra
 from gradcheck_suite.core.architecture import Architecture, Defect, layer
 from gradcheck_suite.core.evidence import Evidence
 from gradcheck_suite.core.property import Property
-from gradcheck_suite.numerics.rounding import DOUBLE, explained, resolution
+from gradcheck_suite.numerics.rounding import above_roundoff, explained, resolution
 
 SAME = 1e-9  # relative
 
@@ -52,14 +52,15 @@ def equivariant(batch_algebra: BatchAlgebra) -> str | None:
 def measure(batch_algebra: BatchAlgebra) -> Evidence:
     seen = batch_algebra
     scale = np.where(seen.permuted_scale > 0, seen.permuted_scale, 1.0)
-    rows = zip(seen.permuted_residual, scale, seen.noise, seen.other_permuted_residual, strict=True)
-    allowed, rounded = np.array([explained(r, size, noise, DOUBLE, other, units=64.0) for r, size, noise, other in rows]).T
-    wrong = seen.permuted_residual > allowed
-    worst = int(np.argmax(np.where(rounded > 0, 0.0, seen.permuted_residual / allowed)))
+    residual = above_roundoff(seen.permuted_residual, seen.permuted_scale, seen.epsilon)
+    rows = zip(residual, scale, seen.noise, seen.other_permuted_residual, strict=True)
+    allowed, rounded = np.array([explained(r, size, blur, seen.epsilon, other, units=64.0) for r, size, blur, other in rows]).T
+    wrong = residual > allowed
+    worst = int(np.argmax(np.where(rounded > 0, 0.0, residual / allowed)))
     note = f"{int(wrong.sum())} of {len(wrong)} gradients depend on the order of {seen.samples} samples" if wrong.any() else ""
     return Evidence(
-        quantity="relative change of the gradient under a permutation", value=float(seen.permuted_residual[worst] / scale[worst]), low=0.0,
-        high=0.0, error=float(allowed[worst] / scale[worst]), resolution=2 * resolution(DOUBLE),
+        quantity="relative change of the gradient under a permutation", value=float(residual[worst] / scale[worst]), low=0.0,
+        high=0.0, error=float(allowed[worst] / scale[worst]), resolution=2 * resolution(seen.epsilon),
         where=seen.rows.suspect(wrong.tolist()), note=note, ruled_out=("rounding",) if wrong.any() else (),
     )
 

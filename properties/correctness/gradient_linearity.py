@@ -42,21 +42,22 @@ from gradcheck_suite.captures.cotangent_algebra import CotangentAlgebra
 from gradcheck_suite.core.architecture import Architecture, Defect, layer
 from gradcheck_suite.core.evidence import Evidence
 from gradcheck_suite.core.property import Property
-from gradcheck_suite.numerics.rounding import explained, resolution
+from gradcheck_suite.numerics.rounding import above_roundoff, explained, resolution
 
 
 def measure(cotangent_algebra: CotangentAlgebra) -> Evidence:
     seen = cotangent_algebra
     scale = np.where(seen.scale > 0, seen.scale, 1.0)
-    rows = zip(seen.residual, scale, seen.noise, seen.epsilon, seen.other_residual, strict=True)
+    residual = above_roundoff(seen.residual, seen.scale, seen.epsilon)
+    rows = zip(residual, scale, seen.noise, seen.epsilon, seen.other_residual, strict=True)
     allowed, rounded = np.array([explained(*row) for row in rows]).T
-    wrong = seen.residual > allowed
-    worst = int(np.argmax(np.where(rounded > 0, 0.0, seen.residual / allowed)))
+    wrong = residual > allowed
+    worst = int(np.argmax(np.where(rounded > 0, 0.0, residual / allowed)))
     notes = [f"{int(wrong.sum())} of {len(wrong)} gradients are not additive in their cotangent"] if wrong.any() else []
     if rounded.any():
         notes.append(f"{int(rounded.sum())} gradients are rounding alone (they follow the precision) and not judged")
     return Evidence(
-        quantity="relative residual of additivity", value=float(seen.residual[worst] / scale[worst]), low=0.0, high=0.0,
+        quantity="relative residual of additivity", value=float(residual[worst] / scale[worst]), low=0.0, high=0.0,
         error=float(allowed[worst] / scale[worst]), resolution=2 * resolution(float(seen.epsilon[worst])),
         where=seen.rows.suspect(wrong.tolist()), note="; ".join(notes),
         ruled_out=("rounding", "random masks (one graph)") if wrong.any() else (),

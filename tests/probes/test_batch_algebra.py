@@ -7,7 +7,7 @@ from torch import nn
 
 from gradcheck_suite.core.budget import BUDGETS
 from gradcheck_suite.core.errors import NotApplicable
-from gradcheck_suite.numerics.rounding import DOUBLE, explained, largest
+from gradcheck_suite.numerics.rounding import DOUBLE, above_roundoff, explained, largest
 from gradcheck_suite.probes.batch_algebra import batch_algebra
 from gradcheck_suite.subject import Batch, Setup, Subject
 
@@ -155,3 +155,8 @@ def test_routing_by_the_sample_is_told():
 
     with pytest.raises(NotApplicable, match="which layers run"):
         capture(Routed, torch.tensor([[1.0, 1, 1], [-1, -1, -2], [2, 0, 1]]))
+
+
+def test_residuals_below_the_roundoff_of_the_largest_terms_are_not_judged():
+    kept = above_roundoff(np.array([1e-18, 1e-3, 1e-18]), np.array([1e-18, 10.0, 1.0]), DOUBLE)
+    assert kept.tolist() == [0.0, 1e-3, 0.0]
