@@ -27,8 +27,8 @@ Use ``nn.ModuleList`` or ``nn.ParameterList`` in place of a list, ``nn.Parameter
 
 Limits
 ------
-Only what this batch's forward pass uses is seen. A plain tensor that no attribute holds is an indicator: the forward pass may have made
-it to differentiate in it (coordinates), not to train it.
+Only what this batch's forward pass uses is seen. A buffer that requires a gradient is an indicator, and so is a plain tensor
+that no attribute holds: the forward pass may have made it to differentiate in it (coordinates), not to train it.
 
 Sources
 -------
@@ -53,9 +53,11 @@ def measure(graph_leaves: GraphLeaves) -> Iterator[Evidence]:
     if not lost:
         yield _evidence(0, Where(), "")
     for leaf in lost:
-        place = f"the attribute {leaf.place}, which is not registered (a Python list, or a plain tensor)" if leaf.place else (
+        buffer = "_buffers[" in leaf.place
+        kind = "a buffer: saved and moved, never trained" if buffer else "not registered (a Python list, or a plain tensor)"
+        place = f"the attribute {leaf.place}, which is {kind}" if leaf.place else (
             "no attribute of the model: it is made anew by the forward pass, or belongs to the loss and is not in the optimiser")
-        level = None if leaf.place or leaf.parameter else Level.INDICATOR
+        level = None if leaf.parameter or (leaf.place and not buffer) else Level.INDICATOR
         yield _evidence(1, Where(module=leaf.module, parameter=leaf.place or None),
                         f"a trainable tensor of shape {leaf.shape} is not in model.parameters(); found at {place}", level)
 
