@@ -37,7 +37,7 @@ class Tail:
 
 
 def tail_of(output: Tensor, makers: dict[Any, str]) -> Tail | None:
-    """The functions that end the graph of a tensor; ``None`` where it ends in anything else.
+    """The functions that end the graph of a tensor; ``None`` where it ends in anything else, or they work across samples' axis.
 
     ``makers`` tells which module made a node (``grad_fn`` of a module's output -> path).
     """
@@ -53,11 +53,12 @@ def tail_of(output: Tensor, makers: dict[Any, str]) -> Tail | None:
         if made is not None:
             names.insert(0, name)
             functions.insert(0, made)
-            module = makers.get(node, module)
+            module, shape = makers.get(node, module), _shape(node, shape)
         elif functions and name not in ("alias", "clone", "to_copy", "contiguous"):
             break
         node = following
-    return Tail(tuple(names), tuple(functions), shape, output.shape, module) if functions else None
+    batched = len(shape) > 0 and output.dim() > 0 and shape[0] == output.shape[0]
+    return Tail(tuple(names), tuple(functions), shape, output.shape, module) if functions and batched else None
 
 
 class Makers:
@@ -80,6 +81,15 @@ class Makers:
     def _note(self, path: str, output: Any) -> None:
         if isinstance(output, Tensor) and output.grad_fn is not None:
             self.paths[output.grad_fn] = path
+
+
+def _shape(node: Any, default: torch.Size) -> torch.Size:
+    """The shape of what the node worked on, where it saved that."""
+    for name in ("_saved_result", "_saved_self"):
+        saved = getattr(node, name, None)
+        if isinstance(saved, Tensor):
+            return saved.shape
+    return default
 
 
 def _made(name: str, node: Any) -> Function | None:
