@@ -1,6 +1,9 @@
-"""Shared by all tests: one torch thread, and the option that tells the wheel test where the wheel is."""
+"""Shared by all tests: one torch thread, the default dtype put back, and the option that tells the wheel test where the wheel is."""
 
 import os
+import sys
+
+import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -9,3 +12,12 @@ pytest_plugins = ["pytester"]
 
 def pytest_addoption(parser):
     parser.addoption("--wheel-folder", default="", help="folder with the built wheel, for tests/test_wheel.py")
+
+
+@pytest.fixture(autouse=True)
+def default_dtype_put_back():
+    """A planted defect leaks its dtype on purpose; no other test shall see it."""
+    yield
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_default_dtype() != torch.float32:
+        torch.set_default_dtype(torch.float32)

@@ -104,11 +104,16 @@ def _watched(setup: Setup) -> tuple[list[_Pair], list[Tensor]]:
         module: Any = call.leaf.module
         if not isinstance(module, _NORMS) or not (module.training or module.running_mean is None) or call.entered is None:
             continue
-        before = [c for c in calls if isinstance(c.leaf.module, _WEIGHTED) and c.left == call.entered]
+        before = [c for c in calls if isinstance(c.leaf.module, _WEIGHTED) and _same(c.left, call.entered)]
         alone = len(before) == 1 and runs[id(before[0].leaf.module)] == runs[id(module)] == 1 and uses.get(call.entered.node) == 1
         if alone and call.left is not None:
             pairs.append(_Pair(before[0].leaf, call.leaf, call.entered, call.left))
     return [pair for pair in pairs if all(p.requires_grad for p in _module(pair.weight).parameters())], outputs
+
+
+def _same(left: Any, entered: Any) -> bool:
+    """Whether two edges are one place in the graph; edges of custom functions carry a token that equality would compare."""
+    return left is not None and (left.node, left.output_nr) == (entered.node, entered.output_nr)
 
 
 def _by_channel(tensor: Tensor) -> Tensor:

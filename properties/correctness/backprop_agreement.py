@@ -91,7 +91,8 @@ def _judged(place: Place, exhibits: tuple[Table, ...] = ()) -> Evidence:
     owned = worst is not None and worst.role == "parameter"
     where = Where(module=place.module, parameter=worst.name if worst is not None and owned else None,
                   entry=worst.entry if worst is not None and owned else None, function=place.function, source=place.source)
-    return Evidence(quantity=QUANTITY, value=value, error=error, low=0.0, high=0.0, resolution=RESOLUTION, where=where,
+    level = Level.INDICATOR if place.role == "outputs" else None  # an output may be detached on purpose
+    return Evidence(quantity=QUANTITY, value=value, error=error, low=0.0, high=0.0, resolution=RESOLUTION, where=where, level=level,
                     note=_words(place, worst), ruled_out=place.ruled_out, exhibits=exhibits)
 
 
