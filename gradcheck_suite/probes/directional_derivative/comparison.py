@@ -17,7 +17,8 @@ from gradcheck_suite.probes.directional_derivative.observation import Seen
 from gradcheck_suite.probes.directional_derivative.signatures import Kink, smooth_step
 from gradcheck_suite.probes.directional_derivative.slope import Slope
 
-__all__ = ["AGREES", "ALONE", "DISAGREES", "IN_PLACE", "KINK", "NOISE", "NOTHING", "RESOLUTION", "TOLERANCE", "Look", "Outcome", "at_the_point",
+__all__ = ["AGREES", "ALONE", "DISAGREES", "IN_PLACE", "KINK", "NOISE", "NOTHING", "RESOLUTION", "TOLERANCE",
+           "Look", "Outcome", "at_the_point",
            "compare", "glance", "observed", "settle"]
 
 AGREES, DISAGREES, KINK, NOISE, NOTHING = "agrees", "disagrees", "kink", "noise", "nothing"
