@@ -1,7 +1,9 @@
 """``check``: the one place where a property meets a subject."""
 
+import os
 import traceback
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gradcheck_suite.core.errors import GradcheckError, NotApplicable, SubjectError
@@ -70,7 +72,8 @@ def fold(prop: Property, subject: str, evidence: Iterable[Evidence]) -> tuple[Fi
 
 
 def of_evidence(prop: Property, subject: str, evidence: Evidence, places: int = 1) -> Finding:
-    """The finding that a piece of evidence makes."""
+    """The finding that a piece of evidence makes; paths below the working directory are told from there."""
+    evidence = _from_here(evidence)
     verdict = evidence.verdict
     where = evidence.where if verdict is not Verdict.HOLDS or places == 1 else Where()
     place = f" at {where}" if str(where) else ""
@@ -82,6 +85,14 @@ def of_evidence(prop: Property, subject: str, evidence: Evidence, places: int = 
         message=f"{prop.id}: {verdict}{place}{count or ':'} {evidence}{note}",
         where=where, evidence=evidence, ruled_out=evidence.ruled_out, places=places, statement=prop.statement,
     )
+
+
+def _from_here(evidence: Evidence) -> Evidence:
+    here = os.path.join(os.getcwd(), "")
+    where = evidence.where
+    if where.source is not None:
+        where = replace(where, source=where.source.removeprefix(here))
+    return replace(evidence, where=where, note=evidence.note.replace(here, ""))
 
 
 def _without_evidence(

@@ -61,3 +61,11 @@ def test_ids_are_stable_and_tell_places_apart():
     first, second = check(prop, source), check(prop, source)
     assert [f.id for f in first] == [f.id for f in second]
     assert len({f.id for f in first}) == 2
+
+
+def test_paths_below_the_working_directory_are_told_from_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    piece = evidence(3.0, where=Where(source=f"{tmp_path}/net.py:4"), note=f"stopped at {tmp_path}/net.py:7")
+    (finding,) = check(property_of(lambda probe: piece), TableSource(probe=1))
+    assert finding.where.source == "net.py:4"
+    assert "stopped at net.py:7" in finding.message
