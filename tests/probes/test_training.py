@@ -130,6 +130,14 @@ def test_a_healthy_set_up_needs_one_attempt_and_no_trial():
     assert decode(encode(capture)).own.gain == capture.own.gain
 
 
+def test_a_short_budget_is_lengthened_where_it_leaves_a_doubt():
+    slow = training(subject(lambda: mlp(4, 16, 2), regression(), optimizer=sgd(1e-6)), BUDGETS["quick"], 3)
+    assert slow.steps == 100
+    assert slow.own.losses.shape == (101,)
+    quick = training(subject(lambda: mlp(4, 16, 2), regression(), optimizer=adam(0.1)), BUDGETS["quick"], 3)
+    assert quick.steps == 20
+
+
 def test_a_rate_that_is_too_small_is_explained_by_a_larger_one():
     capture = seen(lambda: mlp(4, 16, 2), regression(), optimizer=sgd(1e-6))
     assert capture.failing

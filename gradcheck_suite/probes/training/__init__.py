@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
+import numpy as np
 import torch
 
-from gradcheck_suite.captures.training import BEATEN, Attempt, Breakdown, Training
+from gradcheck_suite.captures.codec import frozen
+from gradcheck_suite.captures.training import BEATEN, HORIZON, Attempt, Breakdown, Training
 from gradcheck_suite.captures.unit_activity import LayerActivity
 from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import GradcheckError, SubjectError
@@ -16,7 +19,7 @@ from gradcheck_suite.probes.operation_watch import watched as watched_operations
 from gradcheck_suite.probes.standardised import standardised_inputs
 from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.probes.training.attempts import EXPLAINED, attempt, trained, trials, zeroed_twin
-from gradcheck_suite.probes.training.yardsticks import Outputs, best_constant, direct_share, reach
+from gradcheck_suite.probes.training.yardsticks import Constant, Outputs, best_constant, direct_share, reach
 from gradcheck_suite.probes.unit_activity import watched as watched_units
 from gradcheck_suite.subject import Subject
 
@@ -25,7 +28,7 @@ def training(subject: Subject, budget: Budget, seed: int) -> Training:
     """The short training and its yardsticks (see ``captures.training.Training``).
 
     One initialisation where it explains more than half of the best constant's loss at once; else two or three, and the trials.
-    A subject with a remedy applied has no trials.
+    A subject with a remedy applied has no trials. A budget's short training is carried on to a hundred steps where it leaves a doubt.
 
     Raises:
         NotApplicable: the subject has no loss, no optimiser, or nothing to train.
@@ -45,6 +48,8 @@ def training(subject: Subject, budget: Budget, seed: int) -> Training:
         start = _standardised_start(run)
         torch.set_rng_state(generator)
         own = trained(run, steps, constant)
+        if own.finite and not own.gain > EXPLAINED and steps < HORIZON:
+            own, steps = _lengthened(run, own, constant, min(HORIZON, setup.steps or HORIZON))
         breakdown = None if own.finite or own.error else _breakdown(run, own.losses.size - 1)
         activity = _activity(run) if own.finite else ()
     attempts, changed = [own], []
@@ -59,6 +64,15 @@ def training(subject: Subject, budget: Budget, seed: int) -> Training:
         reach=within, direct=direct, standardised_start=start, unbounded=constant.unbounded, breakdown=breakdown, activity=activity,
         optimizer=type(run.optimizer).__name__, learning_rate=float(group.get("lr", math.nan)),
     )
+
+
+def _lengthened(run: Experiment, own: Attempt, constant: Constant, steps: int) -> tuple[Attempt, int]:
+    """An attempt that leaves a doubt, carried on to so many steps."""
+    done = own.losses.size - 1
+    if steps <= done:
+        return own, done
+    more = trained(run, steps - done, constant)
+    return replace(more, losses=frozen(np.concatenate([own.losses[:-1], more.losses]))), steps
 
 
 def _standardised_start(run: Experiment) -> float:
