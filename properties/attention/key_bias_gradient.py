@@ -17,7 +17,8 @@ arguments the model gives it, with a random cotangent.
 
 Error
 -----
-256 units of roundoff; measured residuals over 200 random layers are at most 22 units.
+Half of the digits of float64: terms cancel in the sum, and by how much is not bounded here. Over 200 random layers residuals are at
+most 22 units of roundoff; 609 were seen in a drawn network of three such layers.
 
 When violated
 -------------
@@ -41,7 +42,7 @@ from gradcheck_suite.captures.attention_calls import AttentionCalls
 from gradcheck_suite.core.architecture import Architecture, Defect, layer
 from gradcheck_suite.core.evidence import Evidence, Where
 from gradcheck_suite.core.property import Property
-from gradcheck_suite.numerics.rounding import resolution, tolerance
+from gradcheck_suite.numerics.rounding import resolution
 
 EPSILON = 2.0**-52
 
@@ -55,7 +56,7 @@ def measure(attention_calls: AttentionCalls) -> Iterator[Evidence]:
     seen = attention_calls
     for path, residual in zip(seen.paths, seen.key_bias, strict=True):
         if np.isfinite(residual):
-            yield Evidence(quantity="relative gradient of the key bias", value=float(residual), error=tolerance(EPSILON, 1.0, units=256.0),
+            yield Evidence(quantity="relative gradient of the key bias", value=float(residual), error=resolution(EPSILON),
                            low=0.0, high=0.0, resolution=2 * resolution(EPSILON), where=Where(module=path, parameter="in_proj_bias"),
                            note="rows of the key projection", ruled_out=("rounding",))
 
