@@ -57,7 +57,7 @@ def measure(batch_algebra: BatchAlgebra) -> Evidence:
     rows = zip(residual, scale, seen.noise, seen.other_residual, strict=True)
     allowed, rounded = np.array([explained(r, size, blur, seen.epsilon, other) for r, size, blur, other in rows]).T
     wrong = residual > allowed
-    worst = int(np.argmax(np.where(rounded > 0, 0.0, residual / allowed)))
+    worst = int(np.argmax(np.where(rounded > 0, 0.0, residual / np.maximum(allowed, np.finfo(float).tiny))))
     note = f"{int(wrong.sum())} of {len(wrong)} gradients of {seen.samples} samples are not the sum of theirs" if wrong.any() else ""
     return Evidence(
         quantity="relative residual of the sum over samples", value=float(residual[worst] / scale[worst]), low=0.0, high=0.0,

@@ -56,7 +56,7 @@ def measure(batch_algebra: BatchAlgebra) -> Evidence:
     rows = zip(residual, scale, seen.noise, seen.other_permuted_residual, strict=True)
     allowed, rounded = np.array([explained(r, size, blur, seen.epsilon, other, units=64.0) for r, size, blur, other in rows]).T
     wrong = residual > allowed
-    worst = int(np.argmax(np.where(rounded > 0, 0.0, residual / allowed)))
+    worst = int(np.argmax(np.where(rounded > 0, 0.0, residual / np.maximum(allowed, np.finfo(float).tiny))))
     note = f"{int(wrong.sum())} of {len(wrong)} gradients depend on the order of {seen.samples} samples" if wrong.any() else ""
     return Evidence(
         quantity="relative change of the gradient under a permutation", value=float(residual[worst] / scale[worst]), low=0.0,

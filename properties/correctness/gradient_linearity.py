@@ -52,7 +52,7 @@ def measure(cotangent_algebra: CotangentAlgebra) -> Evidence:
     rows = zip(residual, scale, seen.noise, seen.epsilon, seen.other_residual, strict=True)
     allowed, rounded = np.array([explained(*row) for row in rows]).T
     wrong = residual > allowed
-    worst = int(np.argmax(np.where(rounded > 0, 0.0, residual / allowed)))
+    worst = int(np.argmax(np.where(rounded > 0, 0.0, residual / np.maximum(allowed, np.finfo(float).tiny))))
     notes = [f"{int(wrong.sum())} of {len(wrong)} gradients are not additive in their cotangent"] if wrong.any() else []
     if rounded.any():
         notes.append(f"{int(rounded.sum())} gradients are rounding alone (they follow the precision) and not judged")
