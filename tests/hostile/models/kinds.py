@@ -164,7 +164,7 @@ def hostile_parameter_names() -> dict[str, Any]:
         def __init__(self) -> None:
             super().__init__()
             for name in NAMES:
-                self.register_parameter(name, nn.Parameter(torch.ones(3)))
+                self.register_parameter(name, nn.Parameter(torch.full((3,), 0.05)))
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.tanh(x * sum(parameter for parameter in self.parameters()))
