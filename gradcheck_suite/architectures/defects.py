@@ -71,6 +71,7 @@ DEFECTS = MappingProxyType({
     "detached": Fault(faults.detached, "gradient", cuts=True),
     "frozen": Fault(faults.frozen, "gradient", "parameter", cuts=True),
     "unregistered": Fault(faults.unregistered, "gradient", "parameter"),
+    "half-island": Fault(faults.half_island, "forward"),
     "nan-forward": Fault(faults.nan_forward, "forward"),
     "hidden-offset": Fault(faults.hidden_offset, "forward", strengths=(1e-3, 1.0)),
     "wrong-axis": Fault(faults.wrong_axis, "forward", samples=2),

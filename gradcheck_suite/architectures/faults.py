@@ -126,6 +126,11 @@ def first_nan(x: Tensor) -> Tensor:
     return x.masked_fill(first, float("nan"))
 
 
+def half_island(module: nn.Module, strength: float) -> None:
+    """The output goes through float16 and back."""
+    change_forward(module, lambda forward, module, x: (y := forward(x)).half().to(y.dtype))
+
+
 def nan_forward(module: nn.Module, strength: float) -> None:
     """The first entry of the output is NaN."""
     change_forward(module, lambda forward, module, x: first_nan(forward(x)))

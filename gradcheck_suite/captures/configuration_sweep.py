@@ -35,11 +35,13 @@ class WrongConfiguration:
         changes: what differs from the call that the model makes: pairs of axis and change in words, the fewest that matter.
         place: the comparison there, as for any module call; its module is the innermost that is wrong.
         also: other configurations found wrong, in words.
+        intended: the reason declared for a mismatch here, or ``""``.
     """
 
     changes: tuple[tuple[str, str], ...]
     place: Place
     also: tuple[str, ...] = ()
+    intended: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +55,7 @@ class SweptModule:
         axes: what was tried, axis by axis.
         planned: single changes that there are; fewer may have been tried.
         calls: forward passes spent.
-        wrong: the configurations that are wrong, the simplest one of every axis.
-        intended: the reason declared for a mismatch here, or ``""``.
+        wrong: the configurations that are wrong, the simplest one of every place.
     """
 
     module: str
@@ -65,7 +66,6 @@ class SweptModule:
     planned: int = 0
     calls: int = 0
     wrong: tuple[WrongConfiguration, ...] = ()
-    intended: str = ""
 
     @property
     def tried(self) -> int:

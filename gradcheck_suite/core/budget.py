@@ -13,7 +13,8 @@ class Budget:
     Attributes:
         draws: fresh initialisations for a statistic over initialisations.
         examples: architectures drawn by ``gradcheck search`` for each property.
-        sweep_calls: calls of a module that the configuration sweep may spend on one module.
+        sweep_calls: configurations of one module that the configuration sweep may try, one change each.
+        sweep_pairs: configurations of two changes that Hypothesis may draw besides.
         second_order: whether gradients of gradients are checked for everything that supports them.
         alpha: bound on the false-alarm rate of one stochastic statement.
         training_steps: steps of the short training probe.
@@ -31,6 +32,7 @@ class Budget:
     seconds: float
     alpha: float = 1e-6
     directions: int = 2
+    sweep_pairs: int = 0
     remedies: int = 3
 
 
@@ -39,7 +41,7 @@ BUDGETS: Final = {
                     directions=1, remedies=0),
     "standard": Budget(name="standard", draws=32, examples=20, sweep_calls=72, second_order=False, training_steps=100, seconds=60.0),
     "thorough": Budget(name="thorough", draws=128, examples=400, sweep_calls=240, second_order=True, training_steps=100, seconds=600.0,
-                       directions=4),
+                       directions=4, sweep_pairs=60),
 }
 
 

@@ -65,7 +65,7 @@ def measure(directional_derivative: DirectionalDerivative) -> Iterator[Evidence]
             yield _judged(place, _left_out(directional_derivative) if place.role == "whole" else ())
     for name, reason in directional_derivative.stale:
         note = f"declared as intended ({reason}), but nothing disagrees there"
-        yield Evidence(quantity="mismatches found where one is declared", value=0.0, error=0.0, low=1.0, high=math.inf,
+        yield Evidence(quantity="mismatches found where one is declared", value=0.0, error=math.inf, low=1.0, high=math.inf,
                        where=Where(module=name), level=Level.INDICATOR, note=note)
 
 

@@ -13,7 +13,8 @@ Measured
 --------
 (Σ⟨g, v⟩ - d)/S as for backprop-agreement, around each call of a module that is not PyTorch's own, in each of a number of configurations:
 mode, settings, shape, zeros, ties, other values, which tensors require a gradient, use in the graph, memory layout and size of the
-incoming gradient, other parameters. One change at a time, then pairs, drawn by Hypothesis and shrunk.
+incoming gradient, other parameters. One change at a time; settings that are refused, with other lengths; with a thorough
+budget pairs of changes, drawn by Hypothesis and shrunk with the verdict held.
 
 Error
 -----
@@ -79,10 +80,10 @@ def _wrong(module: SweptModule, wrong: WrongConfiguration) -> Evidence:
     if worst is not None:
         parts.append(f"{worst.role} {worst.name}: {worst.pattern}" if worst.pattern else f"{worst.role} {worst.name}")
     note = "; ".join(part for part in (*parts, *place.note, also) if part)
-    if module.intended:
-        error, note = math.inf, f"intended mismatch, declared: {module.intended}; not judged"
+    if wrong.intended:
+        error, note = math.inf, f"intended mismatch, declared: {wrong.intended}; not judged"
     return Evidence(quantity=QUANTITY, value=value, error=error, low=0.0, high=0.0, resolution=RESOLUTION, where=where, note=note,
-                    ruled_out=place.ruled_out, exhibits=(_table(module),), level=Level.INDICATOR if module.intended else None)
+                    ruled_out=place.ruled_out, exhibits=(_table(module),), level=Level.INDICATOR if wrong.intended else None)
 
 
 def _right(module: SweptModule) -> Evidence:

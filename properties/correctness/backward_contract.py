@@ -1,4 +1,4 @@
-"""A hand-written backward pass changes nothing that it is given, repeats bit for bit, and returns gradients of its inputs' shape and dtype.
+"""A hand-written backward pass changes nothing that it is given, and repeats bit for bit.
 
 Conditions
 ----------
@@ -14,7 +14,7 @@ Measured
 --------
 The number of entries of the incoming gradients, of the inputs and of the outputs that differ after a backward pass from what they were,
 for each custom Function alone with the arguments of the model's own call; the number of entries in which two backward passes through
-one graph differ; the number of gradients whose shape or dtype is not that of their input.
+one graph differ. Gradients whose shape or dtype is not that of their input are listed.
 
 Error
 -----
@@ -27,20 +27,22 @@ over the axes that the forward pass broadcast.
 
 Limits
 ------
-PyTorch sums a gradient that is too large and converts one of another dtype without a word: often that is right, so shape and dtype are
-indicators. Functions inside a compiled or scripted region are not seen.
+PyTorch sums a gradient that is too large and converts one of another dtype without a word; often that is right, so shape and dtype are
+shown and not judged. Functions inside a compiled or scripted region are not seen.
 
 Sources
 -------
 PyTorch documentation, Extending PyTorch ("the inputs of backward must never be modified in place"), and Autograd mechanics.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 
 from gradcheck_suite.captures.backward_contract import BackwardContract, Clause
 from gradcheck_suite.core.architecture import Architecture, Defect, Layer, layer
 from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.core.evidence import Evidence, Level, Where
+from gradcheck_suite.core.exhibits import Table
 from gradcheck_suite.core.property import Property
 
 _SAID = {
@@ -48,27 +50,31 @@ _SAID = {
     "inputs": ("entries of the inputs changed by the backward pass", "a second backward pass, and whoever holds them, reads what it left"),
     "outputs": ("entries of the outputs changed by the backward pass", "whoever holds them reads what it left"),
     "repetition": ("entries that differ between two backward passes through one graph", "it draws anew, or overwrites what it saved"),
-    "shape": ("gradients of another shape than their input", "PyTorch sums what is too large"),
-    "dtype": ("gradients of another dtype than their input", "PyTorch converts them, and digits are lost"),
 }
-_HARMLESS = ("shape", "dtype")
 
 
 def measure(backward_contract: BackwardContract) -> Iterator[Evidence]:
     if not backward_contract.clauses:
         raise NotApplicable("no custom Function could be called alone")
-    yield from map(_kept, backward_contract.clauses)
+    for clause in backward_contract.clauses:
+        if clause.clause in _SAID:
+            yield _kept(clause, [c for c in backward_contract.clauses if (c.module, c.function) == (clause.module, clause.function)])
 
 
-def _kept(clause: Clause) -> Evidence:
+def _kept(clause: Clause, all_of_it: Sequence[Clause]) -> Evidence:
     quantity, meaning = _SAID[clause.clause]
-    note = f"{clause.count} of {clause.of}; {meaning}" if clause.count else ""
-    note += f": {clause.detail}" if clause.detail else ""
-    error, level = 0.0, Level.INDICATOR if clause.clause in _HARMLESS else None
+    oddities = "; ".join(f"{c.clause}: {c.detail}" for c in all_of_it if c.detail)
+    note = "; ".join(part for part in (f"{clause.count} of {clause.of}; {meaning}" if clause.count else "", oddities) if part)
+    error, level = 0.0, None
     if clause.count and clause.intended:
-        note, error, level = f"intended, declared: {clause.intended}; not judged", float("inf"), Level.INDICATOR
+        note, error, level = f"intended, declared: {clause.intended}; not judged", math.inf, Level.INDICATOR
     return Evidence(quantity=quantity, value=float(clause.count), error=error, low=0.0, high=0.0, note=note, level=level,
-                    where=Where(module=clause.module, function=clause.function, source=clause.source))
+                    where=Where(module=clause.module, function=clause.function, source=clause.source), exhibits=(_table(all_of_it),))
+
+
+def _table(clauses: Sequence[Clause]) -> Table:
+    rows = tuple((clause.clause, clause.count, clause.of, clause.detail) for clause in clauses)
+    return Table(title=f"backward pass of {clauses[0].function}", columns=("clause", "broken", "of", "seen"), rows=rows)
 
 
 def _net(*layers: Layer, **facts: object) -> Architecture:

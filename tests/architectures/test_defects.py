@@ -94,6 +94,11 @@ def test_a_narrow_gradient_loses_digits_in_float32_alone():
     assert not torch.equal(gradient, upstream)
 
 
+def test_a_half_island_keeps_eleven_bits():
+    x = torch.randn(4, 5, dtype=torch.float64)
+    assert torch.equal(identity("half-island")(x), x.half().double())
+
+
 def test_a_detached_backward_has_no_second_derivative():
     for defects, differentiable in (((), True), ((Defect(kind="detached-backward", module="1"),), False)):
         model = build(Architecture(input_shape=(3,), layers=(layer("tanh"), layer("tanh")), defects=defects), 0)

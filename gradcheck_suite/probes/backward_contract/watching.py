@@ -8,6 +8,7 @@ import torch
 from gradcheck_suite.captures.backward_contract import BackwardContract, Clause
 from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.core.seeds import derive
+from gradcheck_suite.probes import declared
 from gradcheck_suite.probes.backward_contract.isolated import watched
 from gradcheck_suite.probes.configuration_sweep.draft import draft_of
 from gradcheck_suite.probes.configuration_sweep.recording import Recording
@@ -70,7 +71,7 @@ class Watching:
             told(error)
             return
         name = function_name(function)
-        reason = self._intended.get(call.path) or self._intended.get(name, "")
+        reason = declared.reason(self._intended, call.path, name)
         for clause, (count, of) in seen.counts.items():
             yield Clause(module=call.path, kind=kind_of(call.module), function=name, source=function_source(function), clause=clause,
                          count=count, of=of, detail=seen.details.get(clause, ""), intended=reason)

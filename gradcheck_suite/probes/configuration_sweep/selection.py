@@ -16,9 +16,14 @@ _OVERHEAD: Final = 20_000
 
 def swept(calls: Iterable[Call]) -> list[Call]:
     """One call for each kind of module that somebody wrote, those with nothing of their own inside them first."""
+    return distinct(call for call in calls if written(call.module))
+
+
+def distinct(calls: Iterable[Call]) -> list[Call]:
+    """One of all equal calls that ran to their end with gradients recorded, those with the fewest calls of such modules inside first."""
     likeness, found = Likeness(), dict[Hashable, Call]()
     for call in calls:
-        if call.output is not None and call.differentiable and written(call.module):
+        if call.output is not None and call.differentiable:
             found.setdefault(likeness.key(call), call)
     return sorted(found.values(), key=lambda call: sum(written(inner.module) for inner in inside(call)))
 

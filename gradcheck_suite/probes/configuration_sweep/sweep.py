@@ -8,6 +8,7 @@ from gradcheck_suite.captures.configuration_sweep import AxisCount, Configuratio
 from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.core.seeds import derive
+from gradcheck_suite.probes import declared
 from gradcheck_suite.probes.configuration_sweep import settings, shapes
 from gradcheck_suite.probes.configuration_sweep.blame import innermost, with_cut
 from gradcheck_suite.probes.configuration_sweep.changes import AXES, changes
@@ -28,6 +29,7 @@ _RATIO: Final = 12  # and as many forward passes of the whole model
 _FEWEST: Final = 6
 _HANDWRITTEN: Final = 24
 _MOST_WRONG: Final = 2
+_MOST_REFUSED: Final = 6
 
 Outcome = tuple[list[Change], Trial]
 
@@ -38,7 +40,7 @@ class Sweep:
     def __init__(self, setup: Setup, budget: Budget, seed: int) -> None:
         self._setup = setup
         self._limit, self._seed = budget.sweep_calls, derive(seed, "configuration_sweep")
-        self._pairs = budget.sweep_calls // 4
+        self._pairs = budget.sweep_pairs
         self._intended = dict(setup.intended)
 
     def run(self) -> ConfigurationSweep:
@@ -58,7 +60,7 @@ class Sweep:
         return ConfigurationSweep(modules=tuple(found), stock=len(stock))
 
     def _module(self, call: Call, limit: int) -> SweptModule:
-        made = SweptModule(module=call.path, kind=kind_of(call.module), handwritten=False, intended=self._intended.get(call.path, ""))
+        made = SweptModule(module=call.path, kind=kind_of(call.module), handwritten=False)
         if call.inner and limit < _FEWEST:
             return replace(made, left_out="too large for the budget; the modules inside it are swept")
         trials = Trials(call, derive(self._seed, call.path))
@@ -70,9 +72,11 @@ class Sweep:
         draft, draws = trials.draft(), Draws(derive(self._seed, call.path, "values"))
         singles = changes(draft, draws)
         outcomes = self._one_by_one(call, trials, base, singles[:limit])
-        if limit > len(singles) and not any(trial.status == DISAGREES for _, trial in outcomes):
-            outcomes += self._paired(trials, draft, draws, outcomes)
-        return replace(made, axes=_counted(outcomes), planned=len(singles), calls=trials.runs, wrong=_wrong(call, trials, outcomes))
+        if limit >= self._limit // 2 and not _any_wrong(outcomes):
+            outcomes += _directed(trials, draft, draws, outcomes)
+        if limit > len(singles) and not _any_wrong(outcomes):
+            outcomes += self._drawn(trials, outcomes)
+        return replace(made, axes=_counted(outcomes), planned=len(singles), calls=trials.runs, wrong=self._wrong(call, trials, outcomes))
 
     def _one_by_one(self, call: Call, trials: Trials, base: Trial, singles: list[Change]) -> list[Outcome]:
         """Single changes, until two kinds of them are found wrong or what they cost is spent."""
@@ -89,34 +93,42 @@ class Sweep:
                 break
         return outcomes
 
-    def _paired(self, trials: Trials, draft: Draft, draws: Draws, singles: list[Outcome]) -> list[Outcome]:
-        """Settings that were refused, with other lengths; then pairs drawn at random."""
-        outcomes: list[Outcome] = []
-        refused = [change for (change,), trial in singles if trial.status == REFUSED and change.axis == settings.SETTING]
-        for first in refused[:6]:
-            for second in shapes.features(draft, draws):
-                outcomes.append(([first, second], trials.run([first, second])))
-                if outcomes[-1][1].status == DISAGREES:
-                    return outcomes
-        usable = [(change, trial) for (change,), trial in singles if trial.status != UNCHANGED]
-        drawn = wrong_pair([change for change, _ in usable], [trial for _, trial in usable], trials.run, self._pairs, self._seed)
-        return [*outcomes, *drawn]
+    def _drawn(self, trials: Trials, outcomes: list[Outcome]) -> list[Outcome]:
+        """Pairs of changes drawn at random."""
+        usable = [made[0] for made, trial in outcomes if len(made) == 1 and trial.status != UNCHANGED]
+        return wrong_pair(usable, trials.run, self._pairs, self._seed)
+
+    def _wrong(self, call: Call, trials: Trials, outcomes: list[Outcome]) -> tuple[WrongConfiguration, ...]:
+        """One entry for each place; the simplest configuration first, the others in words."""
+        found: dict[tuple[str, str | None], WrongConfiguration] = {}
+        for made, trial in outcomes:
+            if trial.status != DISAGREES or trial.place is None:
+                continue
+            place = innermost(trials, made, trial.place) if call.inner else trial.place
+            key = (place.module, place.function)
+            words = tuple((change.axis, change.text) for change in made)
+            if key in found:
+                found[key] = replace(found[key], also=(*found[key].also, " and ".join(text for _, text in words)))
+            else:
+                reason = declared.reason(self._intended, place.module, place.function, call.path)
+                found[key] = WrongConfiguration(changes=words, place=place, intended=reason)
+        return tuple(found.values())
 
 
-def _wrong(call: Call, trials: Trials, outcomes: list[Outcome]) -> tuple[WrongConfiguration, ...]:
-    """One entry for each place; the simplest configuration first, the others in words."""
-    found: dict[tuple[str, str | None], WrongConfiguration] = {}
-    for made, trial in outcomes:
-        if trial.status != DISAGREES or trial.place is None:
-            continue
-        place = innermost(trials, made, trial.place) if call.inner else trial.place
-        key = (place.module, place.function)
-        words = tuple((change.axis, change.text) for change in made)
-        if key in found:
-            found[key] = replace(found[key], also=(*found[key].also, " and ".join(text for _, text in words)))
-        else:
-            found[key] = WrongConfiguration(changes=words, place=place)
-    return tuple(found.values())
+def _directed(trials: Trials, draft: Draft, draws: Draws, singles: list[Outcome]) -> list[Outcome]:
+    """Settings that were refused, with other lengths that they may call for."""
+    outcomes: list[Outcome] = []
+    refused = [made[0] for made, trial in singles if trial.status == REFUSED and made[0].axis == settings.SETTING]
+    for first in refused[:_MOST_REFUSED]:
+        for second in shapes.features(draft, draws):
+            outcomes.append(([first, second], trials.run([first, second])))
+            if outcomes[-1][1].status == DISAGREES:
+                return outcomes
+    return outcomes
+
+
+def _any_wrong(outcomes: list[Outcome]) -> bool:
+    return any(trial.status == DISAGREES for _, trial in outcomes)
 
 
 _BASE: Final = {

@@ -45,5 +45,5 @@ def cut_outputs(experiment: Experiment, linear: Linearization, along: Direction,
     if not linear.cut:
         return []
     above, below = values_at(experiment, along, step), values_at(experiment, along, -step)
-    return [index for index in linear.cut if not equal(above[index], below[index])]
+    return [index for index in linear.cut if above[index].numel() > 1 and not equal(above[index], below[index])]
 

@@ -86,7 +86,7 @@ def culprits(experiment: Experiment, inside: Sequence[Call], around: Surrounding
 
 def _observed(experiment: Experiment, calls: list[Call], draws: Draws) -> tuple[list[InPlace], dict[int, torch.Tensor | None]]:
     watch = _Watch(calls)
-    with ExitStack() as stack, torch.enable_grad():
+    with ExitStack() as stack, torch.enable_grad(), experiment.arithmetic():
         stack.enter_context(intercepted(watch.modules, watch.handle))
         outputs = [output for output in experiment.run() if output.requires_grad]
         watch.recording = False

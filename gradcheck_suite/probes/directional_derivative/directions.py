@@ -30,6 +30,7 @@ class Direction:
     analytic: float
     scale: float
     zeros: bool
+    scaling: str = "size"
     scratch: dict[int, torch.Tensor] = field(default_factory=dict)
 
 
@@ -67,7 +68,7 @@ def direction(
         gradient = linear.gradients[position]
         if gradient is not None:
             analytic += step * float(inner(gradient, vector))
-    return Direction(chosen, vectors, steps, analytic, scale, zeros)
+    return Direction(chosen, vectors, steps, analytic, scale, zeros, scaling)
 
 
 def reached(experiment: Experiment, linear: Linearization) -> list[int]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,9 +19,9 @@ from gradcheck_suite.probes.directional_derivative.comparison import (
 )
 from gradcheck_suite.probes.directional_derivative.directions import Direction, direction, reached
 from gradcheck_suite.probes.directional_derivative.draws import Draws
-from gradcheck_suite.probes.directional_derivative.experiment import Experiment, Linearization, linearize
+from gradcheck_suite.probes.directional_derivative.experiment import FAILURES, Experiment, Linearization, linearize
 
-_NEARBY: Final = ((1e-3, 1.0), (1e-2, 1.0), (3e-2, 1.0))
+_NEARBY: Final = (1e-3, 1e-2, 3e-2)
 _UNCOVERED: Final = (1e-3, 500.0)
 
 
@@ -85,10 +86,11 @@ def _harder(experiment: Experiment, draws: Draws, look: Look, found: Examination
     if not found.along.zeros:
         return found
     experiment.displace(draws, *_UNCOVERED)
-    other = _compared(experiment, linearize(experiment, draws), draws, look)
-    if other.status == DISAGREES and (other := _confirmed(experiment, draws, look, other)).status == DISAGREES:
-        other.displaced = "tensors of zeros replaced: at the given point the zeros hide it"
-        return other
+    with suppress(*FAILURES):
+        other = _compared(experiment, linearize(experiment, draws), draws, look)
+        if other.status == DISAGREES and (other := _confirmed(experiment, draws, look, other)).status == DISAGREES:
+            other.displaced = "tensors of zeros replaced: at the given point the zeros hide it"
+            return other
     experiment.replace()
     return found
 
@@ -114,7 +116,7 @@ def _confirmed(experiment: Experiment, draws: Draws, look: Look, found: Examinat
     positions = None if len(found.along.positions) == len(reached(experiment, found.linear)) else found.along.positions
     others = []
     for _ in range(2):
-        other = _compared(experiment, linearize(experiment, draws), draws, look, positions)
+        other = _compared(experiment, linearize(experiment, draws), draws, look, positions, found.along.scaling)
         if other.status == DISAGREES:
             found.confirmed += 1
             return found
@@ -133,9 +135,12 @@ def _nearby(experiment: Experiment, draws: Draws, look: Look, found: Examination
     """Points nearby decide where the point itself lies on a kink: agreement at one, or disagreement at two."""
     kinks = [_kink(found.outcome)]
     wrong: list[Examination] = []
-    for size, zeros in _NEARBY:
-        experiment.displace(draws, size, zeros)
-        other = _compared(experiment, linearize(experiment, draws), draws, look)
+    for size in _NEARBY:
+        experiment.displace(draws, size, signed=size == _NEARBY[0])
+        try:
+            other = _compared(experiment, linearize(experiment, draws), draws, look)
+        except FAILURES:  # outside of the domain
+            continue
         other.kinks, other.displaced = kinks, f"a point moved by {size:g} of each tensor's size, off a kink"
         if other.status == AGREES:
             other.cut = found.cut

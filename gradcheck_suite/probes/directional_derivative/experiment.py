@@ -18,6 +18,10 @@ _USUAL: Final[AbstractContextManager[object]] = nullcontext()
 PARAMETER, INPUT, DATA, STUB = "parameter", "input", "data", "stub"
 
 
+class NotRepeatable(RuntimeError):
+    """A call that cannot be run a second time as it ran first; the text says why."""
+
+
 class Experiment(ABC):
     """Tensors that are perturbed by replacing their ``.data``, and a run that yields outputs.
 
@@ -26,7 +30,7 @@ class Experiment(ABC):
         roles: of each: ``parameter``; ``input`` (carried a gradient in place); ``data`` (an input that did not); ``stub`` (the
             output of an inner call that is replaced).
         detached: whether outputs that carry no gradient are compared too: ``never``, ``alone`` (where no output carries one) or
-            ``always``.
+            ``always``; single numbers among others are taken for figures to log and never are.
         lifted: whether casts to a narrower type are left out (see ``lifting``).
         untouched: per tensor position, a mask of entries that no direction moves, because PyTorch defines their gradient
             away (the padding row of an embedding).
@@ -57,15 +61,16 @@ class Experiment(ABC):
         """Told what the graph of a run consists of; may add tensors that the run turned out to use."""
         del found
 
-    def displace(self, draws: Draws, size: float, zeros: float = 1.0) -> None:
+    def displace(self, draws: Draws, size: float, zeros: float = 1.0, signed: bool = True) -> None:
         """Move every tensor to a point nearby, in proportion to its size; tensors of zeros by ``size·zeros``.
 
-        A tensor without negative entries gets none: it may be a probability or a variance.
+        A tensor with positive entries and no negative ones gets none: it may be a probability or a variance. Neither does a
+        tensor of zeros, unless ``signed``.
         """
         for position, tensor in enumerate(self.tensors):
             value = tensor.data
             self._places.setdefault(position, value)
-            tensor.data = displaced(value, draws, size, zeros)
+            tensor.data = displaced(value, draws, size, zeros, signed)
 
     def replace(self) -> None:
         """Put the tensors back where they were before they were displaced."""
@@ -123,6 +128,9 @@ def linearize(
     """Run the experiment once and pull random cotangents (or given ones, for the live outputs) back through it.
 
     ``outputs`` are those of a run just made, whose state has not been reset yet.
+
+    Raises:
+        NotRepeatable: other outputs are differentiable than those that the given cotangents belong to.
     """
     with torch.enable_grad(), experiment.arithmetic():
         outputs = experiment.run() if outputs is None else outputs
@@ -131,8 +139,10 @@ def linearize(
         found = survey(carrying)
         experiment.discover(found)
         if experiment.detached == "always" or (experiment.detached == "alone" and not live):
-            live = list(range(len(outputs)))
+            live = [index for index, output in enumerate(outputs) if output.requires_grad or output.numel() > 1 or not live]
         us = [experiment.cotangent(outputs[index], draws) for index in live] if cotangents is None else cotangents
+        if len(us) != len(live):
+            raise NotRepeatable("a repeated call has other differentiable outputs")
         versions = [u._version for u in us]
         pulling = [u for index, u in zip(live, us, strict=True) if outputs[index].requires_grad]
         gradients = pulled_back(carrying, experiment.tensors, pulling, found.reentrant)
@@ -188,14 +198,14 @@ def inner(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     return torch.dot(first.reshape(-1), second.reshape(-1))
 
 
-def displaced(value: torch.Tensor, draws: Draws, size: float, zeros: float = 1.0) -> torch.Tensor:
+def displaced(value: torch.Tensor, draws: Draws, size: float, zeros: float = 1.0, signed: bool = True) -> torch.Tensor:
     """A copy of a tensor moved at random by ``size`` relative to its root mean square; infinite entries stay."""
     if value.numel() == 0:
         return value.clone()
     usual = torch.isfinite(value)
     scale = math.sqrt(float(torch.where(usual, value, torch.zeros_like(value)).abs().square().mean())) or zeros
     noise = draws.like(value) * (size * scale)
-    if not value.is_complex() and bool((value >= 0).all()):
+    if not value.is_complex() and bool((value >= 0).all()) and (not signed or bool((value > 0).any())):
         noise = noise.abs()
     return torch.where(usual, value + noise, value)
 

@@ -122,7 +122,7 @@ def _recording(function: Any, forward: Callable[..., Any], calls: list[tuple[typ
 def wrong_functions(experiment: Experiment, functions: list[type[Any]], draws: Draws) -> list[type[Any]]:
     """Those of an experiment's custom functions whose gradient is wrong in isolation as well."""
     wrong: list[type[Any]] = []
-    with recorded(functions) as calls, torch.enable_grad():
+    with recorded(functions) as calls, torch.enable_grad(), experiment.arithmetic():
         experiment.run()
     experiment.reset()
     for function, args in list(calls):
@@ -142,7 +142,7 @@ def wrong_at_the_point(
     experiment: Experiment, functions: list[type[Any]], draws: Draws
 ) -> tuple[type[Any], FunctionCall, Examination] | None:
     """A custom function whose gradient is wrong at the very point, where choices change but its own slope does not."""
-    with recorded(functions) as calls, torch.enable_grad():
+    with recorded(functions) as calls, torch.enable_grad(), experiment.arithmetic():
         experiment.run()
     experiment.reset()
     for function, args in list(calls):

@@ -60,7 +60,7 @@ class Investigation:
             with failures("backward"):
                 linear = linearize(self.whole, self.draws, outputs=outputs)
             del outputs
-            self.around = Surroundings(self.draws, self.whole.resets, self.whole.generators)
+            self.around = Surroundings(self.draws, self.whole.resets, self.whole.generators, self.lifted)
             whole, found = self._in_place(linear)
             self._compare_units()
             blame.lay(self, whole, found)
@@ -68,7 +68,7 @@ class Investigation:
             self.whole.replace()
             self.evaluations += self.whole.runs
         return DirectionalDerivative(
-            places=tuple(self.places), skipped=tuple(self._skipped()), stale=blame.stale(self),
+            places=tuple(self.places), skipped=tuple(dict.fromkeys(self._skipped())), stale=blame.stale(self),
             notes=_arithmetic(native, self.lifted), converted=converted, evaluations=self.evaluations,
         )
 
@@ -80,8 +80,8 @@ class Investigation:
         glue = bool(call.inner) and not inside
         role = "glue" if glue else "inside" if call.inner else "alone"
         place, failure = None, None
-        for data, lifted in (manner for manner in _MANNERS if manner[1] or not self.lifted):
-            if (data or not all(call.carried)) and (not lifted or place is None or _narrow(place)):
+        for data, lifted in _MANNERS:
+            if (data or not all(call.carried)) and (not lifted or (not self.lifted and (place is None or _narrow(place)))):
                 try:
                     place = _better(place, self._examined(call, role, detached, (data, lifted)))
                 except FAILURES as error:
@@ -145,7 +145,8 @@ class Investigation:
                 raise error
 
     def _in_place(self, linear: Linearization) -> tuple[Place, Examination]:
-        found = examine(self.whole, self.draws, IN_PLACE, first=linear)
+        with failures("forward"):
+            found = examine(self.whole, self.draws, IN_PLACE, first=linear)
         place = place_of(self.whole, found, (self.whole.model, "", WHOLE))
         if not self.lifted and _narrow(place) and place.status in (NOISE, DISAGREES):
             self.whole.lifted = True

@@ -76,6 +76,8 @@ class Recorder:
 
     def _handle(self, proceed: Proceed, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         path = self._paths[id(module)]
+        if torch._C._functorch.peek_interpreter_stack() is not None:
+            return proceed(*args, **kwargs)  # under vmap or grad: its tensors mean nothing outside
         call = Call(module, path, args, kwargs)
         if self._generators is not None:
             call.state = self._generators.read()

@@ -121,21 +121,27 @@ def smooth_step(at: Callable[[float], Callable[[], Any]], first: float = 1e-6) -
     of the point itself. ``None`` for the step: the point lies on a kink, or closer to one than differences can resolve.
     """
     reference = signature(at(0.0))
-    step, kink = first, None
+
+    def changed(step: float) -> Kink | None:
+        found = (difference(reference, at(t)) for t in (step, -step, step / 2, -step / 2))
+        return next((kink for kink in found if kink is not None), None)
+
+    met: Kink | None = None
     for step in _ladder(first, 100.0, 1e-12):
-        kink = next((k for k in (difference(reference, at(t)) for t in (step, -step, step / 2, -step / 2)) if k is not None), None)
+        kink = changed(step)
         if kink is None:
             break
+        met = kink
     else:
-        return None, kink
-    if step < first:
-        return step, kink
+        return None, met
+    if met is not None:
+        return step, met
     for larger in _ladder(first * 100.0, 0.01, 0.05):
-        kink = next((k for k in (difference(reference, at(t)) for t in (larger, -larger, larger / 2, -larger / 2)) if k is not None), None)
-        if kink is not None:
+        met = changed(larger)
+        if met is not None:
             break
         step = larger
-    return step, kink
+    return step, met
 
 
 def _ladder(first: float, divisor: float, last: float) -> Iterator[float]:

@@ -32,11 +32,15 @@ class ModuleFacts:
 
 @dataclass(slots=True)
 class Surroundings:
-    """What every replay of a recorded call needs: random draws, the state to return to, the generators that move."""
+    """What every replay of a recorded call needs: random draws, the state to return to, the generators that move.
+
+    ``lifted``: the recorded run itself left casts to narrower types out.
+    """
 
     draws: Draws
     resets: Resets
     generators: Generators
+    lifted: bool = False
     known: dict[int, ModuleFacts] = field(default_factory=dict)
 
     def facts(self, module: nn.Module) -> ModuleFacts:
@@ -57,7 +61,7 @@ class ModuleCall(Experiment):
 
     def __init__(self, call: Call, around: Surroundings, data: bool = True, lifted: bool = False) -> None:
         super().__init__()
-        self.lifted = lifted
+        self.lifted = lifted = lifted or around.lifted
         self.call, self.around = call, around
         self._copies = not around.facts(call.module).stock
         self._moving = [carried or data for carried in call.carried]
@@ -118,7 +122,7 @@ class GlueCall(ModuleCall):
         self._turns: dict[int, int] = {}
         for inner in call.inner:
             if inner.output is not None:
-                stub = Stub(inner, inner.output, around.draws, lifted)
+                stub = Stub(inner, inner.output, around.draws, self.lifted)
                 self._stubs.setdefault(id(inner.module), []).append(stub)
                 if stub.free is not None:
                     self.tensors.append(stub.free)
@@ -144,9 +148,9 @@ class GlueCall(ModuleCall):
             self.roles += [PARAMETER] * len(extra)
             self._spare_padding()
 
-    def displace(self, draws: Draws, size: float, zeros: float = 1.0) -> None:
+    def displace(self, draws: Draws, size: float, zeros: float = 1.0, signed: bool = True) -> None:
         """Move the tensors and the stubs' outputs."""
-        super().displace(draws, size, zeros)
+        super().displace(draws, size, zeros, signed)
         for stub in self._all_stubs():
             stub.displace(size)
 

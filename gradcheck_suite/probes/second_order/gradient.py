@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 import torch
 
 from gradcheck_suite.probes.directional_derivative.draws import Draws
-from gradcheck_suite.probes.directional_derivative.experiment import INPUT, Experiment, Linearization
+from gradcheck_suite.probes.directional_derivative.experiment import DATA, INPUT, Experiment, Linearization
 
 INCOMING = "incoming gradient"
 
@@ -22,7 +22,7 @@ class GradientOf(Experiment):
         self._reached = [index for index, gradient in enumerate(first.gradients) if gradient is not None]
         self._incoming = [draws.like(value).clone().requires_grad_() for value in first.base]
         self.tensors = [*of.tensors, *self._incoming]
-        self.roles = [*of.roles, *[INPUT] * len(self._incoming)]
+        self.roles = [INPUT if role == DATA else role for role in (*of.roles, *[INPUT] * len(self._incoming))]
         self.untouched = dict(of.untouched)
         self.lifted = of.lifted
         self.detached = "always"  # a gradient that has lost its graph is what is looked for

@@ -8,6 +8,7 @@ from gradcheck_suite.captures.second_order import SecondOrder, SecondOrderPlace
 from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.core.seeds import derive
+from gradcheck_suite.probes import declared
 from gradcheck_suite.probes.configuration_sweep import usage, values
 from gradcheck_suite.probes.configuration_sweep.changes import argument_words
 from gradcheck_suite.probes.configuration_sweep.draft import Change
@@ -74,8 +75,7 @@ class Survey:
         return replace(made, tried=tried)
 
     def _reason(self, call: Call, trial: Trial) -> str:
-        function = trial.place.function if trial.place is not None else None
-        return self._intended.get(call.path, self._intended.get(function or "", "") if function else "")
+        return declared.reason(self._intended, call.path, trial.place.function if trial.place is not None else None)
 
 
 def _distinct(calls: list[Call]) -> list[Call]:

@@ -11,7 +11,7 @@ from gradcheck_suite.probes.configuration_sweep.draft import Change
 from gradcheck_suite.probes.configuration_sweep.judgement import judged
 from gradcheck_suite.probes.configuration_sweep.trial import REFUSED, Trial, Trials, told
 from gradcheck_suite.probes.configuration_sweep.varied import Varied
-from gradcheck_suite.probes.directional_derivative.comparison import ALONE, DISAGREES, NOISE, NOTHING, glance
+from gradcheck_suite.probes.directional_derivative.comparison import AGREES, ALONE, DISAGREES, NOISE, NOTHING, glance
 from gradcheck_suite.probes.directional_derivative.directions import direction
 from gradcheck_suite.probes.directional_derivative.draws import Draws
 from gradcheck_suite.probes.directional_derivative.examination import Examination, examine
@@ -53,8 +53,10 @@ class SecondTrials(Trials):
         if not linear.live or not unit.tensors or linear.survey.reentrant:
             return trial
         if glance(unit, linear, direction(unit, linear, draws), self._look) is None:
-            trial.why = "the first derivative does not agree at once"
-            return trial
+            if examine(unit, draws, self._look, first=linear).status != AGREES:
+                trial.why = "the first derivative does not agree"
+                return trial
+            unit.replace()
         second = GradientOf(unit, linear, draws)
         try:
             found = examined(second, draws)
