@@ -24,8 +24,9 @@ def repeated_pass(subject: Subject, budget: Budget, seed: int) -> RepeatedPass:
         NotApplicable: nothing can be differentiated, or the layers that run change from one pass to the next.
     """
     setup = realise(subject, seed)
-    with preserved(setup.model), torch.enable_grad():
+    with preserved(setup.model) as guard, torch.enable_grad():
         one, gradients, again = _run(setup, seed, twice=True)
+        guard.rewind()
         other, repeated, _ = _run(setup, seed, twice=False)
     shapes = [[tensor.shape for tensor in graph.tensors] for graph in (one, other)]
     if one.rows != other.rows or shapes[0] != shapes[1]:
@@ -44,16 +45,15 @@ def repeated_pass(subject: Subject, budget: Budget, seed: int) -> RepeatedPass:
 
 def _run(setup: Setup, seed: int, *, twice: bool) -> tuple[Graph, Gradients, Gradients]:
     """A pass, its gradients, and with ``twice`` those of a second backward pass through the same graph."""
-    with preserved(setup.model):
-        graph = Graph.record(setup)
-        value = objective(setup, graph.returned, seed)
-        with failures("backward"):
-            gradients = _pull(graph, value)
-        try:
-            again = _pull(graph, value) if twice else []
-        except RuntimeError:
-            again = []  # a graph for one use
-        return graph, gradients, again
+    graph = Graph.record(setup)
+    value = objective(setup, graph.returned, seed)
+    with failures("backward"):
+        gradients = _pull(graph, value)
+    try:
+        again = _pull(graph, value) if twice else []
+    except RuntimeError:
+        again = []  # a graph for one use
+    return graph, gradients, again
 
 
 def _pull(graph: Graph, value: torch.Tensor) -> Gradients:

@@ -5,20 +5,23 @@ import random
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from gradcheck_suite.probes.execution import tensors
+
+_REGISTRIES: Final = ("_parameters", "_buffers", "_modules")
 _CONTAINERS = (dict, OrderedDict, list, set, deque)
 _GENERATORS = (torch.Generator, random.Random, np.random.Generator, np.random.RandomState)
 _Undo = Callable[[], Any]
 
 
 @contextmanager
-def preserved(model: nn.Module) -> Iterator[None]:
+def preserved(model: nn.Module) -> Iterator["Guard"]:
     """Restore the model and the process-wide state on the way out, also after an exception.
 
     Covered, bit for bit: values, storage, dtype, ``.grad`` and ``requires_grad`` of parameters, buffers and tensors kept as plain
@@ -27,13 +30,47 @@ def preserved(model: nn.Module) -> Iterator[None]:
     the generators of torch (CPU and initialised CUDA devices), ``random`` and ``numpy.random``; the default dtype; the
     grad mode. Values are written back without touching version counters, so graphs that the caller holds stay usable.
     Not covered: lazy parameters that the block materialises, and state that lives outside the module tree.
+    The block is given the guard, which can go back to the beginning more than once and holds one copy of the values.
     """
-    undo = [_keep_process(), *(_keep_tensor(tensor) for tensor in _tensors(model)), *(_keep_module(module) for module in model.modules())]
+    guard = Guard(model)
     try:
-        yield
+        yield guard
     finally:
-        for step in reversed(undo):
-            step()
+        guard.rewind()
+
+
+class Guard:
+    """What a model and the process were when the guard was made."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._process = _keep_process()
+        self._tensors = [(tensor, _keep_tensor(tensor)) for tensor in _tensors(model)]
+        self._registered = {id(tensor) for tensor in [*model.parameters(), *model.buffers()]}
+        self._modules = [_Attributes(module) for module in model.modules()]
+
+    def rewind(self) -> None:
+        """Put everything back."""
+        for module in reversed(self._modules):
+            module.restore()
+        for _, restore in reversed(self._tensors):
+            restore()
+        self._process()
+
+    def rewind_tensors(self) -> None:
+        """Put back tensors, generators and the process; let Python values that modules hold (counters, flags) run on.
+
+        An integer scalar kept as a plain attribute is a counter and runs on as well.
+        """
+        for module in reversed(self._modules):
+            module.restore_tensors()
+        for tensor, restore in reversed(self._tensors):
+            if id(tensor) in self._registered or not _is_counter(tensor):
+                restore()
+        self._process()
+
+    def rewind_process(self) -> None:
+        """Put back the process-wide state alone: the model runs on."""
+        self._process()
 
 
 def _tensors(model: nn.Module) -> list[torch.Tensor]:
@@ -79,26 +116,60 @@ def _same_memory(tensor: torch.Tensor, alias: torch.Tensor) -> bool:
     return same_view and tensor.device == alias.device and tensor.data_ptr() == alias.data_ptr()
 
 
-def _keep_module(module: nn.Module) -> _Undo:
-    attributes: dict[str, Any] = dict(vars(module))
-    contents = {name: value.copy() for name, value in attributes.items() if type(value) in _CONTAINERS}
-    generators = [_keep_generator(value) for value in attributes.values() if isinstance(value, _GENERATORS)]
-    training, compiled = module.training, isinstance(module, torch.jit.ScriptModule)
+class _Attributes:
+    """A module's attributes, the contents of containers among them, and the states of generators among them."""
 
-    def restore() -> None:
-        for step in generators:
-            step()
-        module.training = training
-        if compiled:  # its attributes live in C++, and its instance dictionary holds what leads to them
+    def __init__(self, module: nn.Module) -> None:
+        self._module, self._training = module, module.training
+        self._compiled = isinstance(module, torch.jit.ScriptModule)
+        self._attributes: dict[str, Any] = dict(vars(module))
+        self._contents = {name: value.copy() for name, value in self._attributes.items() if type(value) in _CONTAINERS}
+        self._generators = [_keep_generator(value) for value in self._attributes.values() if isinstance(value, _GENERATORS)]
+
+    def restore(self) -> None:
+        """Put back all of them."""
+        self._restore_generators()
+        if self._compiled:  # its attributes live in C++, and its instance dictionary holds what leads to them
             return
-        vars(module).clear()
-        vars(module).update(attributes)
-        for name, content in contents.items():
-            container = attributes[name]
-            container.clear()
-            container.extend(content) if isinstance(container, list | deque) else container.update(content)
+        vars(self._module).clear()
+        vars(self._module).update(self._attributes)
+        for name in self._contents:
+            self._refill(name)
 
-    return restore
+    def restore_tensors(self) -> None:
+        """Put back generators, registries, and attributes that hold tensors or held them."""
+        self._restore_generators()
+        if self._compiled:
+            return
+        now = vars(self._module)
+        for name in {*now, *self._attributes}:
+            if name not in _REGISTRIES and not any(map(_carries, (now.get(name), self._attributes.get(name), self._contents.get(name)))):
+                continue
+            if name in self._attributes:
+                now[name] = self._attributes[name]
+            else:
+                del now[name]
+            if name in self._contents:
+                self._refill(name)
+
+    def _restore_generators(self) -> None:
+        for step in self._generators:
+            step()
+        self._module.training = self._training
+
+    def _refill(self, name: str) -> None:
+        container, content = self._attributes[name], self._contents[name]
+        container.clear()
+        container.extend(content) if isinstance(container, list | deque) else container.update(content)
+
+
+def _carries(value: Any) -> bool:
+    """Whether there is a tensor in it that is more than a counter."""
+    return any(not _is_counter(tensor) for tensor in tensors(value))
+
+
+def _is_counter(tensor: torch.Tensor) -> bool:
+    return tensor.dim() == 0 and not tensor.is_floating_point() and not tensor.is_complex()
 
 
 def _keep_generator(generator: Any) -> _Undo:

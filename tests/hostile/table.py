@@ -134,6 +134,7 @@ PURITY: Final = [
         "violated", "weight_changed_in_place", "weight_changed_through_data", words="parameter-constancy: violated at body.weight"
     ),
     *awkward("violated", "input_changed_in_place", words="input-constancy: violated"),
+    *awkward("violated", "call_counter", "alternates", words="call-independence: violated at body"),
     *awkward("violated", "drifting_buffer", words="buffer-constancy: violated at total"),
     *awkward("violated", "reseeds_globally", words="generator-independence: violated"),
     *awkward("violated", "changes_the_default_dtype", "changes_the_number_of_threads", words="setting-constancy: violated"),
