@@ -23,7 +23,8 @@ class WeightSample:
         kind: class name of the module.
         size: number of entries.
         fan_in: inputs summed by one output.
-        fan_out: outputs fed by one input.
+        fan_out: outputs fed by one input, as PyTorch counts them: all output channels, also of a grouped convolution.
+        groups: of a convolution; one input feeds ``fan_out / groups`` outputs, and some initialisers count them so.
         mean_square: mean of the squared entries.
         kurtosis: mean fourth power over the squared mean square (3 for a normal, 1.8 for a uniform law).
         last: whether no other weight of the model ran after it.
@@ -38,10 +39,14 @@ class WeightSample:
     mean_square: float
     kurtosis: float
     last: bool
+    groups: int = 1
 
     def deviation(self, law: str) -> float:
-        """Natural logarithm of the mean square over the law's variance."""
-        return math.log(self.mean_square / LAWS[law](self.fan_in, self.fan_out)) if self.mean_square > 0 else -math.inf
+        """Natural logarithm of the mean square over the law's variance, by the count of outputs to which it is nearer."""
+        if not self.mean_square > 0:
+            return -math.inf
+        counts = (self.fan_out, self.fan_out // self.groups)
+        return min((math.log(self.mean_square / LAWS[law](self.fan_in, count)) for count in counts), key=abs)
 
     def follows(self, law: str) -> bool:
         """Whether the mean square is within ten per cent, or five standard errors, of the law's variance."""

@@ -163,7 +163,8 @@ def objective(setup: Setup, output: Any, seed: int) -> torch.Tensor:
 
     Raises:
         SubjectError: the loss raised or did not return one number, or no output depends on the trainable parameters there are.
-        NotApplicable: no output can be differentiated because nothing is to be trained.
+        NotApplicable: no output can be differentiated because nothing is to be trained, or because the model returns an object of
+            a class that holds its tensors to itself, such as a distribution.
     """
     if setup.loss is not None:
         with failures("loss"):
@@ -175,6 +176,8 @@ def objective(setup: Setup, output: Any, seed: int) -> torch.Tensor:
     outputs = [tensor for tensor in floating(output) if tensor.requires_grad]
     if not outputs and not any(parameter.requires_grad for parameter in setup.model.parameters()):
         raise NotApplicable("no parameter of the model requires a gradient")
+    if not outputs and not tensors(output):
+        raise NotApplicable(f"no tensor is found in what the model returns, a {type(output).__name__}, and there is no loss that reads it")
     if not outputs:
         raise SubjectError("no floating output of the model depends on anything that requires a gradient", stage="forward")
     return contraction(outputs, cotangents(outputs, seed))

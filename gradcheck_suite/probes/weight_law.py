@@ -53,4 +53,5 @@ def _sample(path: str, module: nn.Module, last: bool) -> WeightSample:
     square = values.square().mean()
     kurtosis = float(values.pow(4).mean() / square.square()) if float(square) > 0 else math.nan
     return WeightSample(module=path, name="weight", kind=type(module).__name__, size=values.numel(), fan_in=values.shape[1] * field,
-                        fan_out=values.shape[0] * field, mean_square=float(square), kurtosis=kurtosis, last=last)
+                        fan_out=values.shape[0] * field, mean_square=float(square), kurtosis=kurtosis, last=last,
+                        groups=int(getattr(module, "groups", 1)))

@@ -140,3 +140,21 @@ def test_a_second_backward_pass_through_one_graph_tells_noise_from_seeded_noise(
     assert seen.bits.sum() == 0
     wrong = (seen.again_bits > 0).tolist()
     assert seen.rows.suspect(wrong).module == "1"
+
+
+class Uncertain(nn.Module):
+    """A model whose output is a distribution."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(3))
+
+    def forward(self, x):
+        return torch.distributions.Normal(x, self.scale)
+
+
+def test_a_distribution_needs_a_loss_that_reads_it():
+    with pytest.raises(NotApplicable, match="a Normal, and there is no loss"):
+        backward_pass(subject(Uncertain, torch.randn(4, 3)), QUICK, 0)
+    seen = backward_pass(subject(Uncertain, torch.randn(4, 3), loss=lambda y, t: -y.log_prob(t).sum(), targets=torch.zeros(4, 3)), QUICK, 0)
+    assert seen.parameter_gradient_rms[0] > 0

@@ -60,6 +60,19 @@ def test_statistics_taken_for_constants_are_seen():
     assert seen.gradient_bits[0] == 0
 
 
+class OverChannels(nn.LayerNorm):
+    """PyTorch's layer in the layout of images, as vision models subclass it."""
+
+    def forward(self, x):
+        return nn.functional.layer_norm(x.movedim(1, -1), self.normalized_shape, self.weight, self.bias, self.eps).movedim(-1, 1)
+
+
+@pytest.mark.parametrize("shape", [(3, 6, 2, 5), (3, 6, 6, 6)])
+def test_a_subclass_that_normalises_over_other_axes_is_not_judged(shape):
+    seen = of(lambda: nn.Sequential(OverChannels(6), nn.InstanceNorm2d(6)), torch.randn(*shape))
+    assert seen.kinds == ("InstanceNorm2d",)
+
+
 def test_norms_on_running_statistics_are_not_judged():
     with pytest.raises(NotApplicable, match="no normalisation layer"):
         of(lambda: nn.Sequential(nn.BatchNorm1d(6)).eval(), torch.randn(5, 6))

@@ -61,6 +61,18 @@ def test_the_kurtosis_tells_a_uniform_from_a_normal_law():
     assert normal.kurtosis == pytest.approx(3.0, abs=0.2)
 
 
+@pytest.mark.parametrize("outputs", [1, 8])
+def test_a_grouped_convolution_follows_its_law_by_either_count_of_its_outputs(outputs):
+    def make():
+        model = nn.Sequential(nn.Conv2d(64, 64, 5, groups=8, padding=2), nn.ReLU(), nn.Flatten(), nn.Linear(64 * 16, 2))
+        nn.init.normal_(model[0].weight, std=math.sqrt(2 / (8 * 25 * outputs)))
+        return model
+
+    weight = weight_law(subject(make, (torch.randn(2, 64, 4, 4), torch.randn(2, 2))), BUDGET, 2).weights[0]
+    assert weight.groups == 8
+    assert abs(weight.deviation("He (fan-out)")) < weight.half_width(4.9)
+
+
 def test_a_given_model_has_no_law():
     x, y = regression()
     setup = Setup(mlp(4, 2), Batch((x,), targets=y), functional.mse_loss)

@@ -153,6 +153,8 @@ def central(experiment: Experiment, linear: Linearization, along: Direction, len
         return math.nan
     if len(above) != len(below) or any(a.shape != b.shape for a, b in zip(above, below, strict=True)):
         return math.nan
+    if any(index >= len(above) or above[index].shape != u.shape for index, u in zip(linear.live, linear.cotangents, strict=True)):
+        return math.nan
     total = 0.0
     for index, cotangent in zip(linear.live, linear.cotangents, strict=True):
         total += float(inner(cotangent, above[index] - below[index]))

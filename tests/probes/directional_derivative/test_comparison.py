@@ -45,6 +45,11 @@ class Wrong(torch.autograd.Function):
         return 2 * ctx.saved_tensors[0] * gradient * (1 + ctx.off), None
 
 
+def test_outputs_whose_number_depends_on_the_point_are_a_kink_and_no_failure():
+    point = torch.tensor([0.0, -0.9, 1.3, 0.0], dtype=torch.float64)
+    assert outcome(lambda x: torch.cat([x[x >= 0], x[x >= 0]]), point).status == KINK
+
+
 def outcome(function, point=POINT, seed=0):
     experiment, draws = Function(function, point), Draws(seed)
     linear = linearize(experiment, draws)
