@@ -10,7 +10,7 @@ from gradcheck_suite.captures.temporal_profile import Recurrence, TemporalProfil
 from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.core.seeds import derive
-from gradcheck_suite.probes.execution import failures, floating, objective, realise
+from gradcheck_suite.probes.execution import failures, floating, hookable, objective, realise
 from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.subject import Setup, Subject
 
@@ -51,7 +51,7 @@ class _Recurrences:
     def __init__(self, model: nn.Module) -> None:
         self.inputs: dict[str, tuple[nn.RNNBase, torch.Tensor]] = {}
         self.calls: dict[str, list[torch.Tensor]] = {}
-        self.modules = dict(model.named_modules())
+        self.modules = dict(hookable(model))
         self.eps = 0.0
 
     def profile(self, setup: Setup, seed: int) -> dict[str, tuple[str, bool, list[float]]]:

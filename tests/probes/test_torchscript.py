@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import nn
 
+from gradcheck_suite import catalogue
 from gradcheck_suite.core.budget import BUDGETS
 from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.probes import probe
 from gradcheck_suite.probes.state import preserved
 from tests.probes.small import mlp, regression, subject
 
-NAMES = ("backward_pass", "batch_algebra", "batch_composition", "checkpointed_pass", "cotangent_algebra", "first_steps", "homogeneity",
-         "outer_products", "structure", "unit_activity")
+NAMES = sorted({name for entry in catalogue.entries() for name in catalogue.load(entry).probes})
 
 
 def scripted(inner):

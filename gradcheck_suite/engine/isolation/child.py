@@ -6,10 +6,10 @@ import importlib
 import os
 import pkgutil
 import sys
-import time
 from collections.abc import Iterable
 from os import _exit as _leave
 from pathlib import Path
+from time import sleep as _sleep
 from typing import Any, Final
 
 from gradcheck_suite.captures.codec import encode
@@ -101,7 +101,7 @@ class Worker:
                 self._recorder.write(finished=number)
                 number += 1
             else:
-                time.sleep(_POLL)
+                _sleep(_POLL)
         self._recorder.write(end=True)
 
     def _open(self) -> LocalSource | None:

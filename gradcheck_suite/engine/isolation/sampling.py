@@ -2,8 +2,9 @@
 
 import sys
 import threading
-import time
 from collections.abc import Callable
+from time import monotonic as _monotonic  # these two are bound before any code of the user's runs
+from time import sleep as _sleep
 from types import FrameType
 from typing import Any, Final
 
@@ -40,7 +41,7 @@ class Sampler:
 
     def _run(self) -> None:
         while True:
-            time.sleep(self._interval)
+            _sleep(self._interval)
             probe = self._probe
             if probe:
                 self._sample(probe)
@@ -53,7 +54,7 @@ class Sampler:
             frame = frame.f_back
         frames.reverse()
         call = _first_foreign(frames)
-        now = time.monotonic()
+        now = _monotonic()
         if call is not self._call:
             self._call, self._since = call, now
         stuck = 0.0 if call is None else now - self._since
