@@ -157,13 +157,29 @@ def _related(setup: Setup, output: Any, samples: int, mixing: Mixing) -> str:
         return "an index without a batch axis relates the samples to each other"
     first = next((tensor for tensor in given if _batched(tensor, samples)), None)
     values = _real(output)
-    if mixing.module is None or first is None or first.dim() < 3 or first.shape[1] < 2 or not values:
+    if mixing.module is None or first is None or not values:
         return ""
-    if all(value.dim() >= 2 and value.shape[1] == first.shape[1] for value in values):
-        other = _with(setup.batch, lambda t: t[:, :1].expand(t.shape).clone() if t.dim() > 2 and t.shape[1] == first.shape[1] else t)
-        if _mixing(setup, other, lambda tensor: tensor[:, 0]).module is None:
-            return "the samples may lie on the second axis: no mixing is seen along it"
+    for axis in range(1, first.dim() - 1):
+        length = first.shape[axis]
+        if length > 1 and all(value.dim() > axis and value.shape[axis] == length for value in values):
+            other = _with(setup.batch, partial(_repeated, axis, length))
+            if _mixing(setup, other, partial(_first, axis)).module is None:
+                return f"the samples may lie on {_ORDINALS.get(axis, f'axis {axis}')}: no mixing is seen along it"
     return ""
+
+
+_ORDINALS = {1: "the second axis", 2: "the third axis"}
+
+
+def _first(axis: int, tensor: Tensor) -> Tensor:
+    return tensor.select(axis, 0)
+
+
+def _repeated(axis: int, length: int, tensor: Tensor) -> Tensor:
+    """The first of that axis in the place of all; tensors without such an axis, or where it is the last, as they are."""
+    if tensor.dim() <= axis + 1 or tensor.shape[axis] != length:
+        return tensor
+    return tensor.narrow(axis, 0, 1).expand(tensor.shape).clone()
 
 
 def _shift(batch: Batch) -> tuple[int, int]:

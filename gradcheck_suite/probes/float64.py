@@ -18,7 +18,8 @@ def in_float64(setup: Setup, *, evaluation: bool = False) -> Iterator[Setup]:
     """The same model with parameters, buffers and batch in float64, in evaluation mode on demand; all is put back at the end.
 
     Raises:
-        NotApplicable: the model does not run in float64, or does not give float64.
+        NotApplicable: the model does not run in float64, or does not give float64; or its backward pass fails in evaluation
+            mode, which is not its own.
     """
     with _in_precision(setup, torch.float64, evaluation) as wide:
         yield wide
@@ -37,7 +38,7 @@ def in_float32(setup: Setup, *, evaluation: bool = False) -> Iterator[Setup]:
 
 @contextmanager
 def _in_precision(setup: Setup, dtype: torch.dtype, evaluation: bool) -> Iterator[Setup]:
-    name = str(dtype).removeprefix("torch.")
+    name, trained = str(dtype).removeprefix("torch."), evaluation and setup.model.training
     with preserved(setup.model), torch.enable_grad():
         torch.set_default_dtype(dtype)
         setup.model.double() if dtype == torch.float64 else setup.model.float()
@@ -57,4 +58,9 @@ def _in_precision(setup: Setup, dtype: torch.dtype, evaluation: bool) -> Iterato
         other = {str(tensor.dtype).removeprefix("torch.") for tensor in floating(output)} - {name, str(dtype.to_complex())[6:]}
         if other:
             raise NotApplicable(f"the model gives {', '.join(sorted(other))} although its parameters are {name}")
-        yield changed
+        try:
+            yield changed
+        except SubjectError as failure:
+            if trained and failure.stage == "backward":
+                raise NotApplicable(f"the model cannot be differentiated in evaluation mode: {str(failure)[:160]}") from None
+            raise

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from gradcheck_suite.captures.gradient_rows import Rows
-from gradcheck_suite.core.errors import NotApplicable
+from gradcheck_suite.core.errors import NotApplicable, SubjectError
 from gradcheck_suite.probes.execution import Running, differentiable, failures, floating
 from gradcheck_suite.probes.leaves import LeafCall, LeafWatch
 from gradcheck_suite.subject import Batch, Setup
@@ -44,6 +44,8 @@ class Graph:
         outputs = [tensor for tensor in floating(output) if tensor.requires_grad]
         if not outputs:
             raise NotApplicable("no floating output of the model depends on its inputs or parameters")
+        if not any(tensor.numel() for tensor in outputs):
+            raise NotApplicable("no output of the model has an entry")
         parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         rows = Rows(
             names=(*(path for path, _, _ in calls), *(f"input[{i}]" for i in range(len(leaves))), *(name for name, _ in parameters)),
@@ -60,12 +62,12 @@ class Graph:
             NotApplicable: the graph cannot be used twice.
         """
         try:
-            found = torch.autograd.grad(self.outputs, self.tensors, cotangents, retain_graph=True, allow_unused=True)
-        except RuntimeError as error:
-            if "second time" in str(error):
-                raise NotApplicable("the graph of the model cannot be differentiated twice") from None
             with failures("backward"):
-                raise
+                found = torch.autograd.grad(self.outputs, self.tensors, cotangents, retain_graph=True, allow_unused=True)
+        except SubjectError as failure:
+            if "second time" in str(failure):
+                raise NotApplicable("the graph of the model cannot be differentiated twice") from None
+            raise
         return [torch.zeros_like(tensor) if g is None else g.to_dense() for tensor, g in zip(self.tensors, found, strict=True)]
 
 

@@ -88,7 +88,7 @@ def _watched(setup: Setup) -> tuple[list[_Pair], list[Tensor]]:
     batch, _ = differentiable(setup.batch)
 
     def keep(call: LeafCall) -> None:
-        edges = [get_gradient_edge(t[0]) if len(t) == 1 and t[0].requires_grad else None for t in (call.inputs, call.outputs)]
+        edges = [_edge(t[0]) if len(t) == 1 and t[0].requires_grad else None for t in (call.inputs, call.outputs)]
         calls.append(_Call(call, *edges))
 
     with Running(setup.model) as running, LeafWatch(setup.model, keep), failures("forward", running):
@@ -109,6 +109,14 @@ def _watched(setup: Setup) -> tuple[list[_Pair], list[Tensor]]:
         if alone and call.left is not None:
             pairs.append(_Pair(before[0].leaf, call.leaf, call.entered, call.left))
     return [pair for pair in pairs if all(p.requires_grad for p in _module(pair.weight).parameters())], outputs
+
+
+def _edge(tensor: Tensor) -> Any:
+    """The place in the graph; ``None`` inside a custom function, where there is no graph although a tensor may require a gradient."""
+    try:
+        return get_gradient_edge(tensor)
+    except (AssertionError, RuntimeError):
+        return None
 
 
 def _same(left: Any, entered: Any) -> bool:

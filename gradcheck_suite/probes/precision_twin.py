@@ -41,7 +41,7 @@ def precision_twin(subject: Subject, budget: Budget, seed: int) -> PrecisionTwin
         if evaluation:
             setup.model.eval()
         with _Narrowest(dtype) as narrowest:
-            loss, own = _gradients(setup, seed)
+            loss, own = _gradients(setup, seed) if not evaluation else _evaluated(setup, seed)
         if evaluation and not _equal(own, _gradients(setup, seed, 1)[1]):
             raise NotApplicable("the model is random in evaluation mode too")
         shapes = _shapes(setup)
@@ -112,6 +112,13 @@ def _gradients(setup: Setup, seed: int, draw: int = 0) -> tuple[float, Gradients
     loss = Experiment(replace(setup, optimizer=None), seed).gradients()
     found = {name: p.grad.detach().clone() for name, p in setup.model.named_parameters() if p.grad is not None}
     return float(loss), {name: gradient.to_dense() if gradient.layout != torch.strided else gradient for name, gradient in found.items()}
+
+
+def _evaluated(setup: Setup, seed: int) -> tuple[float, Gradients]:
+    try:
+        return _gradients(setup, seed)
+    except SubjectError as failure:
+        raise NotApplicable(f"random in training mode, and it cannot be differentiated in evaluation mode: {str(failure)[:160]}") from None
 
 
 def _finite(size: float) -> float:

@@ -19,6 +19,7 @@ from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.subject import Subject
 
 _ROWS = 4096
+_MASKED = -5e3  # masks add -10 000, -1e9 or the least number of a dtype where they do not write minus infinity
 _CARRIERS = {"native_dropout", "mul", "div", "clone", "_to_copy", "masked_fill", "where", "expand", "contiguous"}
 
 
@@ -95,8 +96,8 @@ class _Layer:
         self.slopes += float(flat.double().sum())
 
     def add_rows(self, logits: torch.Tensor) -> None:
-        """The logits of one call, one row per softmax; masked entries are minus infinity."""
-        chosen = torch.isfinite(logits)
+        """The logits of one call, one row per softmax; masked entries are minus infinity, or as good as that."""
+        chosen = torch.isfinite(logits) & (logits > _MASKED)
         count = chosen.sum(1)
         rows, chosen = logits[count > 1].double(), chosen[count > 1]
         if not len(rows):

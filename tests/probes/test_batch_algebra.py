@@ -40,6 +40,29 @@ class Ranked(nn.Module):
         return x * (1 + torch.arange(len(x), dtype=x.dtype))[:, None]
 
 
+class OnlyInTraining(torch.autograd.Function):
+    """A backward pass that refuses evaluation mode, as reversible layers do."""
+
+    @staticmethod
+    def forward(ctx, x, training):
+        ctx.training = training
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        assert ctx.training, "use model.train()"
+        return 2 * gradient, None
+
+
+class Reversible(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return OnlyInTraining.apply(self.layer(x), self.training)
+
+
 def capture(make, *inputs, dtype=torch.float32):
     def setup(seed):
         torch.manual_seed(seed)
@@ -75,6 +98,13 @@ def test_what_has_no_samples_is_not_judged():
         capture(lambda: nn.Linear(3, 2), torch.randn(1, 3))
     with pytest.raises(NotApplicable, match="no common sample axis"):
         capture(lambda: nn.Sequential(nn.Linear(3, 2), nn.Flatten(0)), torch.randn(4, 3))
+
+
+def test_a_model_that_cannot_be_differentiated_in_evaluation_mode_is_not_judged_there():
+    with pytest.raises(NotApplicable, match=r"evaluation mode: .*use model.train"):
+        capture(Reversible, torch.randn(5, 4))
+    with pytest.raises(AssertionError):
+        Reversible().eval()(torch.randn(5, 4)).sum().backward()
 
 
 def test_the_model_is_put_back_in_its_own_format():

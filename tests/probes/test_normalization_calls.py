@@ -116,3 +116,30 @@ def test_activations_in_place_do_not_hide_the_norm():
     seen = of(make, torch.randn(4, 3, 12), normalized_weights)
     assert seen.weights == ("0",)
     assert seen.radial.max() < 256 * ROUNDOFF
+
+
+class Hidden(torch.autograd.Function):
+    """A custom function that runs a module without a graph."""
+
+    @staticmethod
+    def forward(ctx, x, module):
+        ctx.mark_non_differentiable(module(x))
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient, None
+
+
+class Hiding(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(4)
+
+    def forward(self, x):
+        return Hidden.apply(x, self.norm)
+
+
+def test_layers_inside_a_custom_function_have_no_place_in_the_graph():
+    seen = of(lambda: nn.Sequential(Hiding(), nn.Linear(4, 4), nn.BatchNorm1d(4)), torch.randn(9, 4), normalized_weights)
+    assert seen.weights == ("1",)

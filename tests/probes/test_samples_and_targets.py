@@ -100,6 +100,23 @@ def test_samples_on_the_second_axis_are_a_fact_where_they_do_not_mix():
     assert "second axis" in mixing(Sequence, (x, torch.zeros(9, 16, 2))).related
 
 
+class Rows(nn.Module):
+    """A sum over the first two axes beside a layer of the last; samples on the third, or on none."""
+
+    def __init__(self, *others):
+        super().__init__()
+        self.layer, self.axes = nn.Linear(3, 3), (0, 1, *others)
+
+    def forward(self, x):
+        return self.layer(x) + x.sum(self.axes, keepdim=True)
+
+
+def test_samples_on_the_third_axis_are_a_fact_where_they_do_not_mix():
+    x = torch.randn(4, 5, 6, 3, generator=torch.Generator().manual_seed(0))
+    assert "third axis" in mixing(Rows, (x, torch.zeros(4, 5, 6, 3))).related
+    assert mixing(lambda: Rows(2), (x, torch.zeros(4, 5, 6, 3))).related == ""
+
+
 def tokens(shift: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     x = torch.randint(0, 6, (16, 8 + shift), generator=torch.Generator().manual_seed(0))
     return x[:, :-shift], x[:, shift:]

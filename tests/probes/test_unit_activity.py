@@ -129,14 +129,15 @@ def test_a_softmax_that_is_returned_is_not_attention():
     assert not layer.inner
 
 
-def test_masked_entries_do_not_count_as_choices():
+@pytest.mark.parametrize("mask", [-math.inf, -1e4, -1e9, torch.finfo(torch.float32).min])
+def test_masked_entries_do_not_count_as_choices(mask):
     class Masked(nn.Module):
         def __init__(self):
             super().__init__()
             self.v = nn.Linear(4, 2)
 
         def forward(self, x):
-            scores = torch.zeros(16, 8).masked_fill(torch.arange(8) >= 5, -math.inf)
+            scores = torch.zeros(16, 8).masked_fill(torch.arange(8) >= 5, mask)
             return torch.softmax(scores, -1) @ self.v(x)[:8]
 
     (layer,) = seen(Masked).layers

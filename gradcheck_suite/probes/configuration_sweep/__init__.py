@@ -17,9 +17,9 @@ def configuration_sweep(subject: Subject, budget: Budget, seed: int) -> Configur
     """
     from gradcheck_suite.core.errors import NotApplicable
     from gradcheck_suite.probes.configuration_sweep.sweep import Sweep
-    from gradcheck_suite.probes.directional_derivative.twin import realised
+    from gradcheck_suite.probes.directional_derivative.twin import realised_in_float64
 
     if not budget.sweep_calls:
         raise NotApplicable(f"the budget {budget.name!r} allows no sweep over configurations")
-    with realised(subject, seed) as (setup, _):
+    with realised_in_float64(subject, seed) as setup:
         return Sweep(setup, budget, seed).run()

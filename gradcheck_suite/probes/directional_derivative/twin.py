@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradcheck_suite.core.errors import SubjectError
+from gradcheck_suite.core.errors import NotApplicable, SubjectError
 from gradcheck_suite.probes.directional_derivative.lifting import WIDER
 from gradcheck_suite.probes.directional_derivative.trees import Tree
-from gradcheck_suite.probes.execution import failures
+from gradcheck_suite.probes.execution import failures, forward
 from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.subject import Batch, Setup, Subject
 
@@ -40,6 +40,24 @@ def realised(subject: Subject, seed: int, native: bool = False) -> Iterator[tupl
         batch = Batch(*(_copied(part, native) for part in (setup.batch.args, dict(setup.batch.kwargs), setup.batch.targets)))
         stack.enter_context(_plain_paths())
         yield replace(setup, batch=batch), any(changed)
+
+
+@contextmanager
+def realised_in_float64(subject: Subject, seed: int) -> Iterator[Setup]:
+    """``realised`` for probes that have no use for another precision.
+
+    Raises:
+        NotApplicable: what is done with the realisation fails, and the subject runs in its own precision.
+        SubjectError: it does not run there either.
+    """
+    try:
+        with realised(subject, seed) as (setup, _):
+            yield setup
+    except SubjectError as failure:
+        with realised(subject, seed, native=True) as (own, _), suppress(SubjectError):
+            forward(own)
+            raise NotApplicable(f"the model does not run in float64: {str(failure)[:160]}") from None
+        raise
 
 
 def _built(subject: Subject, seed: int, dtypes: tuple[torch.dtype, ...]) -> Setup:

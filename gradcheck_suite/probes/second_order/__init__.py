@@ -15,8 +15,8 @@ def second_order(subject: Subject, budget: Budget, seed: int) -> SecondOrder:
         NotApplicable: nothing to check: no custom Function, or no gradient.
         SubjectError: the subject could not be built, or its forward pass or loss raised.
     """
-    from gradcheck_suite.probes.directional_derivative.twin import realised
+    from gradcheck_suite.probes.directional_derivative.twin import realised_in_float64
     from gradcheck_suite.probes.second_order.survey import Survey
 
-    with realised(subject, seed) as (setup, _):
+    with realised_in_float64(subject, seed) as setup:
         return Survey(setup, budget, seed).run()

@@ -7,6 +7,9 @@ from gradcheck_suite.captures import codec
 from gradcheck_suite.core.budget import BUDGETS
 from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.probes.backward_contract import backward_contract
+from gradcheck_suite.probes.configuration_sweep import configuration_sweep
+from gradcheck_suite.probes.second_order import second_order
+from gradcheck_suite.subject import Batch, Setup, Subject
 
 from ..configuration_sweep.specimens import subject
 
@@ -123,6 +126,30 @@ def test_shapes_and_dtypes_of_what_it_returns():
 
 def test_a_backward_pass_that_works_once_is_not_asked_twice():
     assert "repetition" not in counts(Frees)
+
+
+class Narrow(nn.Module):
+    """A layer on a float32 constant that it writes out itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return x + self.layer(torch.ones(4, 3, dtype=torch.float32))
+
+
+def test_a_model_that_does_not_run_in_float64_is_watched_in_its_own_precision():
+    def setup(seed):
+        torch.manual_seed(0)
+        return Setup(nn.Sequential(Narrow(), Apply(WritesInput)), Batch((torch.randn(4, 3),)))
+
+    narrow = Subject("narrow", setup)
+    assert {clause.clause: clause.count for clause in backward_contract(narrow, BUDGETS["standard"], 0).clauses}["inputs"] == 12
+    with pytest.raises(NotApplicable, match="does not run in float64: RuntimeError: mat1"):
+        second_order(narrow, BUDGETS["standard"], 0)
+    with pytest.raises(NotApplicable, match="does not run in float64: RuntimeError: mat1"):
+        configuration_sweep(narrow, BUDGETS["standard"], 0)
 
 
 def test_the_class_is_left_as_it_was():
