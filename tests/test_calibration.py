@@ -1,9 +1,14 @@
 """The calibration benchmark counts what it says, and its page has a row for every trial."""
 
+import numpy as np
 import pytest
 
-from benchmarks.calibrate import TRIALS, Count, calibrate, main, page
+from benchmarks.calibrate import NOMINAL, Count, Row, key, main, measure, page, read
+from benchmarks.trials import TRIALS, two_halves
 from gradcheck_suite import catalogue
+from gradcheck_suite.architectures.subjects import subject
+from gradcheck_suite.core.budget import BUDGETS
+from gradcheck_suite.engine.sources import LocalSource
 
 
 def test_intervals_are_those_of_clopper_and_pearson():
@@ -12,21 +17,43 @@ def test_intervals_are_those_of_clopper_and_pearson():
     assert Count(10, 1000).interval() == pytest.approx((0.0048, 0.0183), abs=1e-4)
 
 
-def test_every_trial_names_a_property():
+def test_two_halves_pass_together_at_the_nominal_rate():
+    assert two_halves(0.01) == pytest.approx(1.6449, abs=1e-4)
+    assert two_halves(1e-6) == pytest.approx(3.2905, abs=1e-4)
+
+
+def test_every_trial_names_a_property_and_is_told_apart():
     known = {entry.id for entry in catalogue.entries()}
     assert {trial.property for trial in TRIALS} <= known
+    assert len({key(trial) for trial in TRIALS}) == len(TRIALS)
 
 
 def test_a_trial_counts_false_alarms_and_power():
-    row = calibrate(TRIALS[0], cases=3, controls=2)
-    assert (row.false_alarms.of, row.power.of) == (3, 2)
-    assert row.power.hits == 2
-    assert row.undecided == 0
-    assert page([row]).count("\n| gradient-scale-across-depth |") == 1
+    row = Row()
+    states = list(measure(TRIALS[0], row, cases=3, controls=2))
+    assert len(states) == 2
+    assert (row.cases, row.controls, row.found, row.undecided) == (3, 2, 2, 0)
+    assert row.false_alarms(NOMINAL[0]).of == 3
+    assert page([(TRIALS[0], row)]).count("\n| `gradient-scale-across-depth` |") == 1
 
 
-def test_the_page_is_written(tmp_path):
-    main(["--cases", "1", "--controls", "1", "--only", "declared-weight-variance", "--output", str(tmp_path / "page.md")])
-    text = (tmp_path / "page.md").read_text()
+def test_draws_dealt_out_are_the_draws():
+    source = LocalSource(subject(TRIALS[0].true), BUDGETS["quick"], 5)
+    whole = source.capture("gradient_norm_draws")
+    parts = list(whole.parts(3))
+    assert [part.draws for part in parts] == [3, 3]
+    for name in ("ratio", "layer_gradient", "weight_square", "bias_square", "input_norm"):
+        np.testing.assert_array_equal(np.concatenate([getattr(part, name) for part in parts]), getattr(whole, name)[:6])
+    np.testing.assert_array_equal(parts[1].weight_entries, whole.weight_entries)
+
+
+def test_an_interrupted_run_goes_on(tmp_path):
+    page_file, results = tmp_path / "page.md", tmp_path / "results.json"
+    arguments = ["--only", "weight-consistency", "--output", str(page_file), "--results", str(results)]
+    main(["--cases", "6", "--controls", "3", *arguments])
+    main(["--cases", "9", "--controls", "6", *arguments])
+    text = page_file.read_text()
     assert text.startswith("# Calibration")
-    assert text.count("declared-weight-variance") == 2
+    assert "0/3 (" in text
+    rows = {trial.property: row for trial, row in read(results)}
+    assert (rows["weight-consistency"].cases, rows["weight-consistency"].controls) == (3, 2)

@@ -1,8 +1,16 @@
 """Gradient and signal norms over fresh initialisations, end to end and per layer."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+
+from gradcheck_suite.captures.codec import frozen
+
+_DRAWN = ("ratio", "ratio_batch", "signal", "layer_gradient", "layer_gradient_batch", "layer_signal", "weight_mean", "weight_square",
+          "weight_fourth", "weight_gradient", "bias_mean", "bias_square", "input_norm", "concentration")
+"""The fields with one entry per draw."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +85,12 @@ class GradientNormDraws:
     def draws(self) -> int:
         """Number of initialisations N."""
         return len(self.ratio)
+
+    def parts(self, size: int) -> Iterator["GradientNormDraws"]:
+        """The draws dealt out, ``size`` at a time; a rest that is too small is left out."""
+        for start in range(0, self.draws - size + 1, size):
+            some: dict[str, Any] = {name: frozen(getattr(self, name)[start : start + size]) for name in _DRAWN}
+            yield replace(self, **some)
 
     @property
     def dead(self) -> int:

@@ -12,7 +12,7 @@ import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -181,21 +181,30 @@ class NormLaw:
         the event that some rectifier layer has fewer active units than a count it falls below with probability α/(4NL); or, where
         that is tighter, without setting anything aside.
         """
-        high = _least(lambda t: (self.cumulant(t) + math.log(2 / alpha) / draws) / t, 400.0)
-        shares = [factor for factor in self.factors if isinstance(factor, Share)]
-        rare = alpha / 4 / (draws * max(1, len(shares)))
-        fewest = {share: _quantile(share, rare) for share in set(shares)}
-        reach = min([factor.width / 2 for factor in self.factors if isinstance(factor, ChiSquare)], default=math.inf)
-        reach = min([reach, *(count / 2 for share, count in fewest.items() if not share.slope)])
-        reach = min(reach, 400.0)
-        kept = functools.partial(_fewest_of, fewest)
-        low = -_least(lambda t: (self.cumulant(-t, kept) + math.log(4 / alpha) / draws) / t, 0.9999 * reach)
-        plain = -_least(lambda t: (self.cumulant(-t) + math.log(2 / alpha) / draws) / t, 0.9999 / 2)
-        return max(low, plain), high
+        scale = sum(math.log(factor.variance) for factor in self.factors if isinstance(factor, ChiSquare))
+        unit = tuple(replace(factor, variance=1.0) if isinstance(factor, ChiSquare) else factor for factor in self.factors)
+        low, high = _unit_band(NormLaw(unit), draws, alpha)
+        return low + scale, high + scale
 
     def dead_limit(self, draws: int, alpha: float) -> int:
         """The number of dead draws that is exceeded with probability at most ``alpha``."""
         return int(binom.isf(alpha, draws, self.dead)) if self.dead > 0 else 0
+
+
+@functools.lru_cache(maxsize=1024)
+def _unit_band(law: NormLaw, draws: int, alpha: float) -> tuple[float, float]:
+    """``NormLaw.band`` where every variance is 1: variances shift the logarithm, and a model asks for the same widths many times."""
+    high = _least(lambda t: (law.cumulant(t) + math.log(2 / alpha) / draws) / t, 400.0)
+    shares = [factor for factor in law.factors if isinstance(factor, Share)]
+    rare = alpha / 4 / (draws * max(1, len(shares)))
+    fewest = {share: _quantile(share, rare) for share in set(shares)}
+    reach = min([factor.width / 2 for factor in law.factors if isinstance(factor, ChiSquare)], default=math.inf)
+    reach = min([reach, *(count / 2 for share, count in fewest.items() if not share.slope)])
+    reach = min(reach, 400.0)
+    kept = functools.partial(_fewest_of, fewest)
+    low = -_least(lambda t: (law.cumulant(-t, kept) + math.log(4 / alpha) / draws) / t, 0.9999 * reach)
+    plain = -_least(lambda t: (law.cumulant(-t) + math.log(2 / alpha) / draws) / t, 0.9999 / 2)
+    return max(low, plain), high
 
 
 def _fewest_of(table: dict[Share, int], factor: Factor) -> int:
