@@ -14,7 +14,8 @@ class CotangentAlgebra:
     Attributes:
         rows: what the R tensors are.
         exponents: the powers k that were tried.
-        bits: number of bits in which g(2^k U) differs from 2^k g(U), over all k (R), int64.
+        bits: number of bits in which g(2^k U) differs from 2^k g(U), over all k (R), int64; 0 where the model is narrower than
+            float64, runs in float64 and shows no difference there.
         entries: number of entries (R), int64.
         subnormal: number of entries of g(U) too small to be scaled exactly (R), int64.
         residual: ||g(3U + V) - 3g(U) - g(V)|| (R).

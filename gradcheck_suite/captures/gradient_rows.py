@@ -14,18 +14,31 @@ class Rows:
         names: module path of a leaf layer, ``input[0]``, or the dotted name of a parameter (R).
         roles: ``layer``, ``input`` or ``parameter`` (R).
         kinds: class or function name of a leaf layer, else empty (R).
+        replayed: paths of modules that the backward pass calls again (checkpointed regions).
     """
 
     names: tuple[str, ...]
     roles: tuple[str, ...]
     kinds: tuple[str, ...]
+    replayed: tuple[str, ...] = ()
 
     def suspect(self, wrong: Sequence[bool]) -> Where:
         """Where the backward pass goes wrong, given the rows whose gradient does.
 
         Gradients travel from the last layer to the first: the layer behind the last wrong one turned a right gradient into a wrong
-        one. Where no layer's gradient is wrong, it is the first wrong parameter's own.
+        one. Where no layer's gradient is wrong, it is the first wrong parameter's own. A layer that the backward pass runs again
+        is right or wrong by how that is done: the module that runs it is named.
         """
+        where = self._nearest(wrong)
+        if where.module not in self.replayed:
+            return where
+        module = where.module or ""
+        while module in self.replayed and module:
+            module = module.rpartition(".")[0]
+        return Where(module=module)
+
+    def _nearest(self, wrong: Sequence[bool]) -> Where:
+        """The place by the rows alone."""
         layers = [index for index, role in enumerate(self.roles) if role == "layer"]
         bad = [position for position, index in enumerate(layers) if wrong[index]]
         if bad:

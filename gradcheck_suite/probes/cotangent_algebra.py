@@ -34,10 +34,7 @@ def cotangent_algebra(subject: Subject, budget: Budget, seed: int) -> CotangentA
         u, v = cotangents(graph.outputs, derive(seed, "U")), cotangents(graph.outputs, derive(seed, "V"))
         w = [3 * a + b for a, b in zip(u, v, strict=True)]
         of_u, of_v, of_w = graph.pull(u), graph.pull(v), graph.pull(w)
-        bits = [0] * len(of_u)
-        for exponent in EXPONENTS:
-            scaled = graph.pull([2.0**exponent * item for item in u])
-            bits = [n + differing_bits(a, 2.0**exponent * b) for n, a, b in zip(bits, scaled, of_u, strict=True)]
+        bits = _bits(graph, u, of_u)
         noise = [0.0] * len(of_u)
         for cotangent, gradients, weight in ((u, of_u, 3.0), (v, of_v, 1.0), (w, of_w, 1.0)):
             noise = _noisiest(noise, _noise(graph, cotangent, gradients, weight))
@@ -49,11 +46,35 @@ def cotangent_algebra(subject: Subject, budget: Budget, seed: int) -> CotangentA
     rows = zip(residual, epsilon, scale, noise, strict=True)
     doubtful = any(r > min(tolerance(e, s, n), largest(e) * s) for r, e, s, n in rows)
     other = _in_other_precision(setup, seed, graph.rows.names, max(epsilon)) if doubtful else None
+    if any(bits) and max(epsilon) > torch.finfo(torch.float64).eps:
+        bits = _wherever(bits, setup, seed, graph.rows.names)
     return CotangentAlgebra(
         rows=graph.rows, exponents=EXPONENTS, bits=frozen(bits, "<i8"), entries=frozen([item.numel() for item in of_u], "<i8"),
         subnormal=frozen(small, "<i8"), residual=frozen(residual), scale=frozen(scale), noise=frozen(noise), epsilon=frozen(epsilon),
         other_residual=frozen([math.nan] * len(residual) if other is None else other),
     )
+
+
+def _bits(graph: Graph, u: Gradients, of_u: Gradients) -> list[int]:
+    """Bits in which the gradients of the scaled cotangents differ from the scaled gradients."""
+    bits = [0] * len(of_u)
+    for exponent in EXPONENTS:
+        scaled = graph.pull([2.0**exponent * item for item in u])
+        bits = [n + differing_bits(a, 2.0**exponent * b) for n, a, b in zip(bits, scaled, of_u, strict=True)]
+    return bits
+
+
+def _wherever(bits: list[int], setup: Setup, seed: int, names: tuple[str, ...]) -> list[int]:
+    """The same where float64 shows a difference too: numbers in between may leave float32's range, though the gradient is inside it."""
+    try:
+        with in_float64(setup) as wide:
+            graph = Graph.record(wide)
+            if graph.rows.names != names or widest_epsilon(*graph.outputs) > torch.finfo(torch.float64).eps:
+                return bits
+            u = cotangents(graph.outputs, derive(seed, "U"))
+            return [n if other else 0 for n, other in zip(bits, _bits(graph, u, graph.pull(u)), strict=True)]
+    except (NotApplicable, SubjectError):
+        return bits
 
 
 def _residual(of_u: Gradients, of_v: Gradients, of_w: Gradients) -> tuple[list[float], list[float]]:

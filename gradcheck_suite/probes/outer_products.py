@@ -12,7 +12,7 @@ from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.probes.execution import Running, differentiable, failures, objective, realise
 from gradcheck_suite.probes.float64 import in_float64
-from gradcheck_suite.probes.gradient_rows import norm
+from gradcheck_suite.probes.gradient_rows import norm, replayed
 from gradcheck_suite.probes.graph import nodes
 from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.subject import Setup, Subject
@@ -25,7 +25,7 @@ def outer_products(subject: Subject, budget: Budget, seed: int) -> OuterProducts
     """One forward and backward pass of the subject's objective in float64 (see ``captures.outer_products``).
 
     Layers whose weight is used by anything but their own calls (tied weights) are left out, as are declared mismatches and outputs
-    that no gradient reaches, or that are views and changed in place, where no hook sees it.
+    that no gradient reaches, or that are views and changed in place, where no hook sees it, or that the backward pass computes again.
 
     Raises:
         NotApplicable: no trained linear layer ran with a weight of its own, or the model does not run in float64.
@@ -38,11 +38,12 @@ def outer_products(subject: Subject, budget: Budget, seed: int) -> OuterProducts
         own = {path: module for path, module in _own_weights(wide.model, signals, value).items() if path not in setup.intended}
         if not own:
             raise NotApplicable("no trained linear layer ran with a weight of its own")
-        with failures("backward"):
+        paths = {id(module): path for path, module in wide.model.named_modules()}
+        with failures("backward"), replayed(paths) as again:
             value.backward()  # type: ignore[no-untyped-call]
-        own = {path: module for path, module in own.items() if all(len(slot) == 1 for _, slot in signals[path])}
+        own = {path: module for path, module in own.items() if path not in again and all(len(slot) == 1 for _, slot in signals[path])}
         if not own:
-            raise NotApplicable("every linear layer's output is changed in place, which hides its gradient")
+            raise NotApplicable("every linear layer's output is changed in place, which hides its gradient, or the layer is run again")
         rows = [_compared(module, signals[path]) for path, module in own.items()]
     columns = {name: frozen([row[name] for row in rows]) for name in rows[0]}
     return OuterProducts(paths=tuple(own), calls=frozen([len(signals[path]) for path in own], "<i8"), **columns)

@@ -11,7 +11,7 @@ from gradcheck_suite.core.budget import BUDGETS
 from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.numerics.rounding import is_rounding, largest, resolution, tolerance
 from gradcheck_suite.probes.cotangent_algebra import cotangent_algebra
-from gradcheck_suite.probes.gradient_rows import differing_bits
+from gradcheck_suite.probes.gradient_rows import Graph, differing_bits
 from gradcheck_suite.subject import Batch, Setup, Subject
 
 
@@ -127,3 +127,25 @@ def test_tolerances_grow_with_noise_and_stay_below_what_nothing_explains():
     assert tolerance(2.0**-52, 1.0, 1e-10) > 8e-10
     for epsilon in (2.0**-52, 2.0**-23):
         assert tolerance(epsilon, 1.0) < resolution(epsilon) < largest(epsilon) < 0.1
+
+
+class Steep(nn.Module):
+    """A chain whose gradients leave float32's range on their way, and come back."""
+
+    def forward(self, x):
+        return torch.sin(x * 1e21) * 1e-21 * 1e-21
+
+
+def test_numbers_out_of_float32s_range_on_the_way_are_no_wrong_gradient():
+    x = torch.randn(4, 3)
+    graph = Graph.record(Setup(Steep(), Batch((x,))))
+    small, large = graph.pull([torch.ones(4, 3)]), graph.pull([torch.full((4, 3), 8.0)])
+    assert differing_bits(8 * small[-1], large[-1])
+    found = cotangent_algebra(Subject("steep", lambda seed: Setup(nn.Sequential(Steep()), Batch((x,)))), BUDGETS["quick"], 0)
+    assert not found.bits.any()
+
+
+def test_a_layer_that_the_backward_pass_runs_again_is_named_by_the_module_that_runs_it():
+    rows = Rows(names=("body.0", "body.1", "head"), roles=("layer",) * 3, kinds=("Linear", "Dropout", "Linear"), replayed=("body.0", "body.1"))
+    assert rows.suspect([True, False, False]).module == "body"
+    assert rows.suspect([True, True, False]).module == "head"

@@ -198,10 +198,11 @@ class Trials:
 
 
 def _arrived(unit: Varied, linear: Linearization, along: Direction) -> dict[str, float]:
-    found = {}
-    for name, role, gradient, step in zip(unit.names(), unit.roles, linear.gradients, along.steps, strict=True):
-        if role == PARAMETER and gradient is not None:
-            found[name] = float(torch.linalg.vector_norm(gradient)) * step
+    found, names = {}, unit.names()
+    for position, step in zip(along.positions, along.steps, strict=True):
+        gradient = linear.gradients[position]
+        if unit.roles[position] == PARAMETER and gradient is not None:
+            found[names[position]] = float(torch.linalg.vector_norm(gradient)) * step
     return found
 
 

@@ -26,6 +26,7 @@ TOLERANCE: Final = 1e-8
 RESOLUTION: Final = 1e-6
 _NEGLIGIBLE: Final = 1e-5
 _GROWTH: Final = 4.0
+_ILL_CONDITIONED: Final = 1e5
 _DOUBT: Final = 10.0  # plateaus of a narrow type can fool the estimate of an error
 
 
@@ -109,14 +110,19 @@ def settle(experiment: Experiment, linear: Linearization, along: Direction, look
     for first, levels in ladders:
         ladder = derivative(slope, first_step=first, levels=levels, magnitude=linear.magnitude, roundoff=seen.roundoff, enough=0.01 * floor)
         outcome = _judged(ladder, slope, Outcome(NOISE, along.analytic, ladder.value, math.inf, along.scale, step, kink, seen), floor)
-        if outcome.status == DISAGREES and not coarse and not slope.settled(ladder, outcome.error):
-            outcome.status, outcome.error = NOISE, math.inf
+        if outcome.status == DISAGREES and not coarse:
+            outcome.text = slope.unsettled(ladder, outcome.error)
+            outcome.status, outcome.error = (NOISE, math.inf) if outcome.text else (DISAGREES, outcome.error)
         if outcome.status in (AGREES, DISAGREES):
             break
     if outcome.status == DISAGREES:
         outcome.error += 8 * slope.wobble()
         if abs(outcome.gap) <= outcome.error:
             outcome.status = NOISE
+    if outcome.status == NOISE and not coarse:
+        condition = slope.conditioning()
+        if condition > _ILL_CONDITIONED:
+            outcome.text = f"ill-conditioned: a small relative change of the numbers changes the outputs {condition:.0e} times as much"
     return outcome
 
 
@@ -131,7 +137,7 @@ def at_the_point(experiment: Experiment, linear: Linearization, along: Direction
     even = ladder.jump_error <= RESOLUTION * size and abs(ladder.jump) <= 4 * ladder.jump_error
     if even and math.isfinite(along.analytic) and ladder.error <= RESOLUTION * size:
         outcome.numeric, outcome.error = ladder.value, max(4 * ladder.error, TOLERANCE * size)
-        if abs(outcome.gap) > outcome.error and slope.repeats and slope.settled(ladder, outcome.error):
+        if abs(outcome.gap) > outcome.error and slope.repeats and not slope.unsettled(ladder, outcome.error):
             outcome.status, outcome.text = DISAGREES, "choices change at the given point, yet the slope is the same on both sides"
     return outcome
 

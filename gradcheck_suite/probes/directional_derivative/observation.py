@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gradcheck_suite.probes.directional_derivative.lines import users_line
+from gradcheck_suite.probes.directional_derivative.lines import inside_function, users_line
 
 ROUNDOFF: Final = {torch.float64: 2.0**-53, torch.complex128: 2.0**-53, torch.float32: 2.0**-24, torch.complex64: 2.0**-24,
                     torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
@@ -72,10 +72,12 @@ class Observation(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.seen.narrow = f"{_short(source.dtype)} to {_short(target.dtype)}{_at_line()}"
 
     def _stop(self, what: str, tensor: torch.Tensor | None) -> None:
-        if tensor is not None and tensor.requires_grad and len(self.seen.stopped) < 8:
-            text = what + _at_line()
-            if text not in self.seen.stopped:
-                self.seen.stopped.append(text)
+        if tensor is None or not tensor.requires_grad or len(self.seen.stopped) >= 8 or inside_function():
+            return
+        line = users_line()
+        text = f"{what} ({line})"
+        if line and text not in self.seen.stopped:
+            self.seen.stopped.append(text)
 
     def _table(self, args: Any, kwargs: Any) -> None:
         row = args[2] if len(args) > 2 else kwargs.get("padding_idx", -1)

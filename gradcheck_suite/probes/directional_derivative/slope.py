@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Final
 
 import torch
 
@@ -10,6 +11,10 @@ from gradcheck_suite.probes.directional_derivative.circumstances import equal
 from gradcheck_suite.probes.directional_derivative.directions import Direction, direction, values_at
 from gradcheck_suite.probes.directional_derivative.draws import Draws
 from gradcheck_suite.probes.directional_derivative.experiment import FAILURES, Experiment, Linearization, inner, linearize
+
+_REACH: Final = 0.01  # share of M/S over which a smooth function of size M may be taken for straight, at a slope S
+_LEAST_STEP: Final = 8 * DOUBLE
+_SHARE: Final = 0.25
 
 
 class Slope:
@@ -37,13 +42,35 @@ class Slope:
         """The central difference."""
         return (self(step) - self(-step)) / (2 * step)
 
-    def settled(self, ladder: Derivative, error: float) -> bool:
-        """Whether the slope is the same on much smaller scales, as far as they can be resolved: else it has not converged."""
-        for step in (1e-8, 1e-10):
-            found = self.central(step)
-            if not abs(found - ladder.value) <= 10 * ladder.noise / step + error + 1e-2 * max(abs(ladder.value), self.along.scale):
-                return False
-        return True
+    def unsettled(self, ladder: Derivative, error: float) -> str:
+        """Why a derivative from a ladder of steps does not speak against the analytic one, or ``""`` where it does.
+
+        It must be the slope on much smaller scales as well, as far as they can be resolved; also on the scale on which a slope
+        of the analytic size could last, because outputs of size M cannot follow a slope S further than M/S.
+        """
+        gap = abs(self.along.analytic - ladder.value)
+        reach = _REACH * self.linear.magnitude / self.along.scale if self.along.scale > 0 else 1.0
+        for step in (1e-8, 1e-10, min(1e-8, max(reach, _LEAST_STEP))):
+            found, noise = self.central(step), 10 * ladder.noise / step
+            away = abs(found - ladder.value)
+            if not away <= noise + error + 1e-2 * max(abs(ladder.value), self.along.scale):
+                return "the differences have not converged"
+            narrow = step < 1e-8
+            if narrow and noise < _SHARE * gap < away:
+                return f"ill-conditioned: steps of {step:.0e} of the numbers' size give another slope than larger steps"
+            if narrow and step == reach and noise >= _SHARE * gap:
+                return f"ill-conditioned: rounding hides what a step of {step:.0e} of the numbers' size changes"
+        return ""
+
+    def conditioning(self) -> float:
+        """Relative change of the outputs for a relative change of every number, measured over a few units in the last place.
+
+        Zero where outputs have no size.
+        """
+        length = 64 * DOUBLE
+        moved = max(abs(self(sign * length)) for sign in (1.0, -1.0))
+        size = self.linear.magnitude
+        return moved / (length * size) if size > 0 and math.isfinite(moved) else 0.0
 
     def wobble(self) -> float:
         """How much the analytic derivative moves when every number moves by a few units in the last place.

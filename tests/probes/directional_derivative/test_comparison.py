@@ -174,3 +174,26 @@ def test_a_quick_look_costs_two_runs():
     linear = linearize(experiment, draws)
     assert glance(experiment, linear, direction(experiment, linear, draws), ALONE).status == AGREES
     assert experiment.runs == 2
+
+
+def iterated(rate, count):
+    def function(x):
+        x = torch.sigmoid(x)
+        for _ in range(count):
+            x = rate * x * (1 - x)
+        return x
+
+    return function
+
+
+@pytest.mark.parametrize("count", [35, 50, 70, 100])
+def test_a_chaotic_map_is_no_wrong_gradient(count):
+    for seed in range(3):
+        found = outcome(iterated(3.9, count), seed=seed)
+        assert found.status in (AGREES, NOISE)
+    assert found.text.startswith("ill-conditioned") or found.status == AGREES
+
+
+def test_a_huge_wrong_gradient_of_a_tame_function_is_still_wrong():
+    found = outcome(lambda x: Wrong.apply(x, 1e12))
+    assert found.status == DISAGREES

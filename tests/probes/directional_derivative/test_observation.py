@@ -40,6 +40,22 @@ def test_stopped_gradients():
     assert seen(lambda: torch.ones(3).detach()).stopped == []
 
 
+class Own(torch.autograd.Function):
+    """Detaches and stops recording in its own forward pass, as every function does."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.detach() * x.sum().item()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+def test_what_a_custom_function_does_inside_stops_nothing():
+    assert seen(lambda: Own.apply(X)).stopped == []
+
+
 def test_padding_rows_and_scaled_tables():
     table, ids = nn.Parameter(torch.randn(5, 3)), torch.tensor([0, 1])
     assert seen(lambda: functional.embedding(ids, table, padding_idx=1)).padding[0][1] == 1
