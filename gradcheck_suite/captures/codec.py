@@ -10,6 +10,7 @@ import importlib
 import json
 import math
 from collections.abc import Callable
+from json import dumps as _dumps  # bound before any code of the user's runs
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def encode(capture: Any) -> bytes:
             return value
         raise TypeError(f"{type(value).__name__} does not travel in a capture")
 
-    header = json.dumps(pack(capture), ensure_ascii=True).encode()
+    header = _dumps(pack(capture), ensure_ascii=True).encode()
     return len(header).to_bytes(8, "little") + header + b"".join(arrays)
 
 

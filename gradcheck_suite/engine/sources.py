@@ -117,7 +117,7 @@ class LocalSource:
         return SubjectFacts(name=self._subject.name, target=self._subject.target, parameters=parameters, modules=modules)
 
     def _run(self, name: str) -> Any:
-        from gradcheck_suite.engine.isolation.blame import subject_error
+        from gradcheck_suite.engine.isolation.blame import REPEATING, explained, subject_error
         from gradcheck_suite.probes import probe
 
         experiment = probe(name)
@@ -127,7 +127,8 @@ class LocalSource:
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:  # a model may raise anything, SystemExit included
-            return subject_error(error, name)
+            found = subject_error(error, name)
+            return explained(found, lambda: self.capture(REPEATING)) if name != REPEATING else found
 
     def _guarded(self, work: Callable[[], Any]) -> Any:
         """``work()``, after which the process and the caller's own model are as they were."""

@@ -48,6 +48,8 @@ def _gradients(setup: Setup, seed: int, recompute: bool) -> list[Row]:
         outputs = [tensor for tensor in floating(output) if tensor.requires_grad]
         if not outputs:
             raise NotApplicable("no floating output of the model depends on its inputs or parameters")
+        if not any(tensor.numel() for tensor in outputs):
+            raise NotApplicable("no output of the model has an entry")
         try:
             torch.autograd.backward(outputs, cotangents(outputs, seed))
         except torch.utils.checkpoint.CheckpointError as error:

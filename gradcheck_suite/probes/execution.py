@@ -19,20 +19,24 @@ def realise(subject: Subject, seed: int) -> Setup:
 
     Raises:
         SubjectError: the subject could not be built.
+        NotApplicable: no tensor of the batch has an entry, so that nothing would be compared with nothing.
     """
     with failures("build"):
-        return subject.setup(seed)
+        setup = subject.setup(seed)
+    sizes = [tensor.numel() for tensor in tensors((setup.batch.args, dict(setup.batch.kwargs)))]
+    if sizes and not any(sizes):
+        raise NotApplicable("the batch is empty")
+    return setup
 
 
 def filled(setup: Setup) -> Setup:
-    """The setup, if there is anything in its batch.
+    """The setup, if no tensor of its batch is empty.
 
     Raises:
         NotApplicable: a tensor of the batch has no entries.
     """
-    empty = [tensor.numel() == 0 for tensor in tensors((setup.batch.args, dict(setup.batch.kwargs)))]
-    if any(empty):
-        raise NotApplicable("the batch is empty" if all(empty) else "a tensor of the batch is empty")
+    if any(tensor.numel() == 0 for tensor in tensors((setup.batch.args, dict(setup.batch.kwargs)))):
+        raise NotApplicable("a tensor of the batch is empty")
     return setup
 
 
@@ -180,4 +184,6 @@ def objective(setup: Setup, output: Any, seed: int) -> torch.Tensor:
         raise NotApplicable(f"no tensor is found in what the model returns, a {type(output).__name__}, and there is no loss that reads it")
     if not outputs:
         raise SubjectError("no floating output of the model depends on anything that requires a gradient", stage="forward")
+    if not any(tensor.numel() for tensor in outputs):
+        raise NotApplicable("no output of the model has an entry")
     return contraction(outputs, cotangents(outputs, seed))

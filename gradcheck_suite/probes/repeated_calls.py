@@ -1,7 +1,6 @@
 """Repeated calls: does a pass depend on how many passes came before it."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +9,7 @@ from gradcheck_suite.captures.repeated_calls import Calls, RepeatedCalls
 from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import NotApplicable, SubjectError
 from gradcheck_suite.probes.execution import failures, filled, floating, objective, realise
-from gradcheck_suite.probes.gradient_rows import Graph
+from gradcheck_suite.probes.gradient_rows import Graph, plain_bytes
 from gradcheck_suite.probes.state import Guard, preserved
 from gradcheck_suite.subject import Setup, Subject
 
@@ -29,15 +28,12 @@ def repeated_calls(subject: Subject, budget: Budget, seed: int) -> RepeatedCalls
     modes: list[Calls] = []
     unread: list[tuple[str, str]] = []
     for mode in dict.fromkeys((own, "eval")):
-        with preserved(setup.model), torch.enable_grad():
-            if mode != own:
-                setup.model.eval()
-            try:
-                modes.append(_in_mode(setup, mode, seed))
-            except (_Tied, SubjectError, NotApplicable) as error:
-                if mode == own and not isinstance(error, _Tied):
-                    raise
-                unread.append((mode, str(error)))
+        try:
+            modes.append(_in_mode(setup, mode, seed))
+        except (_Tied, SubjectError, NotApplicable) as error:
+            if mode == own and not isinstance(error, _Tied):
+                raise
+            unread.append((mode, str(error)))
     return RepeatedCalls(modes=tuple(modes), unread=tuple(unread))
 
 
@@ -54,12 +50,15 @@ class _Trace:
 
 
 def _in_mode(setup: Setup, mode: str, seed: int) -> Calls:
-    with preserved(setup.model) as guard:
-        try:
-            traces = _traces(setup, seed, guard.rewind_tensors)
-        except SubjectError:
-            _sound(setup, seed, guard)
-            raise _Tied("what it counts only fits the tensors that it carries from one call to the next") from None
+    own = [(module, module.training) for module in setup.model.modules()]
+    if mode == "eval":
+        setup.model.eval()
+    try:
+        with preserved(setup.model) as guard, torch.enable_grad():
+            traces = _calls(setup, seed, guard)
+    finally:
+        for module, training in own:
+            module.training = training
     first, *later = traces[1:]
     differing = sorted({index for trace in later for index in _differences(first, trace)})
     rows = max((trace.rows for trace in traces), key=len)
@@ -68,20 +67,20 @@ def _in_mode(setup: Setup, mode: str, seed: int) -> Calls:
                  what=f"the {role} {name}".rstrip() if differing else "")
 
 
-def _traces(setup: Setup, seed: int, between: Callable[[], None]) -> list[_Trace]:
+def _calls(setup: Setup, seed: int, guard: Guard) -> list[_Trace]:
+    """Calls between which tensors are put back. Where that fails and calls with everything left to run on do not, it cannot be done."""
     traces = []
-    for _ in range(_CALLS):
-        traces.append(_call(setup, seed))
-        between()
+    try:
+        for _ in range(_CALLS):
+            traces.append(_call(setup, seed))
+            guard.rewind_tensors()
+    except SubjectError:
+        guard.rewind()
+        for _ in range(_CALLS):
+            _call(setup, seed)
+            guard.rewind_process()
+        raise _Tied("what it counts only fits the tensors that it carries from one call to the next") from None
     return traces
-
-
-def _sound(setup: Setup, seed: int, guard: Guard) -> None:
-    """Raise the model's own error where calls in a row fail with everything left to run on."""
-    guard.rewind()
-    for _ in range(_CALLS):
-        _call(setup, seed)
-        guard.rewind_process()
 
 
 def _call(setup: Setup, seed: int) -> _Trace:
@@ -109,6 +108,5 @@ def _differences(one: _Trace, other: _Trace) -> list[int]:
 
 def _digest(tensor: torch.Tensor) -> bytes:
     """A digest of shape, type and bits; zeros of either sign are the same number."""
-    plain = torch.where(tensor == 0, torch.zeros_like(tensor), tensor).resolve_conj().contiguous().cpu()
     kind = f"{tensor.dtype}{tuple(tensor.shape)}".encode()
-    return hashlib.blake2b(plain.reshape(-1).view(torch.uint8).numpy().data, key=kind[:64], digest_size=16).digest()
+    return hashlib.blake2b(plain_bytes(tensor).cpu().numpy().data, key=kind[:64], digest_size=16).digest()

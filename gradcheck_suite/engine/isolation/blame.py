@@ -1,5 +1,6 @@
 """Whose failure an exception is, in which stage and which module: read from the frames of its traceback."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Final
@@ -10,6 +11,8 @@ from gradcheck_suite.core.failures import details_of, location_of, message_of, s
 _OURS: Final = str(Path(__file__).resolve().parents[2])
 _FORWARD: Final = ("torch/nn/modules/module.py", "_call_impl")
 _STAGES: Final = (("torch/autograd/", "backward"), ("torch/_tensor.py", "backward"), ("torch/optim/", "step"))
+REPEATING: Final = "repeated_pass"
+_INSIDE: Final = "failed inside gradcheck_suite"
 _EXHAUSTED: Final = ("can't allocate memory", "out of memory", "Cannot allocate memory")
 
 
@@ -17,19 +20,36 @@ def subject_error(error: BaseException, probe: str) -> NotApplicable | SubjectEr
     """The error to report for an exception that left a probe.
 
     Ours pass unchanged, except that a build that fails within a probe (it worked before, for other seeds) is the subject's.
+    One of our classes that the subject's own code raised is not ours: a model does not say what applies to it.
     """
-    if isinstance(error, UsageError):
-        return SubjectError(str(error), stage="build", details=getattr(error, "details", ""))
-    if isinstance(error, NotApplicable | SubjectError):
-        return error
     frames = frames_of(error.__traceback__)
+    if not frames or is_ours(frames[-1]):
+        if isinstance(error, UsageError):
+            return SubjectError(str(error), stage="build", details=getattr(error, "details", ""))
+        if isinstance(error, NotApplicable | SubjectError):
+            return error
     place = location_of(error)
     if place is None:
-        return SubjectError(f"the probe {probe} failed inside gradcheck_suite: {message_of(error)}", stage=probe, details=details_of(error))
+        return SubjectError(f"the probe {probe} {_INSIDE}: {message_of(error)}", stage=probe, details=details_of(error))
     text = message_of(error)
     said = f"the model ran out of memory: {text}" if isinstance(error, MemoryError) or any(word in text for word in _EXHAUSTED) else \
         f"the model raised {text}"
     return SubjectError(f"{said}, at {place}", stage=stage_of(frames) or probe, module=module_of(frames), details=details_of(error))
+
+
+def explained(error: NotApplicable | SubjectError, repeat: Callable[[], Any]) -> NotApplicable | SubjectError:
+    """The error of a probe, or, where code of ours stumbled over a model that is another one at each pass, that fact.
+
+    ``repeat`` runs the probe ``REPEATING``, which finds out.
+    """
+    if isinstance(error, SubjectError) and str(error).startswith(f"the probe {error.stage} {_INSIDE}"):
+        try:
+            repeat()
+        except SubjectError as changing:
+            return changing
+        except NotApplicable:
+            pass
+    return error
 
 
 def frames_of(traceback: TracebackType | None) -> list[FrameType]:

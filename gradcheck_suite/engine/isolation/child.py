@@ -35,7 +35,7 @@ def preload(packages: Iterable[str]) -> None:
 
     for name in packages:
         package = importlib.import_module(name)
-        for found in pkgutil.iter_modules(getattr(package, "__path__", []), f"{name}."):
+        for found in pkgutil.walk_packages(getattr(package, "__path__", []), f"{name}."):
             importlib.import_module(found.name)
 
 

@@ -21,7 +21,7 @@ _SERVER: Final = ("import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
                   "from gradcheck_suite.engine.isolation.server import main; main(int(sys.argv[2]), sys.argv[3:])")
 _CHILD: Final = ("import json, sys; from pathlib import Path; sys.path[:] = json.loads(sys.argv[1]); "
                  "from gradcheck_suite.engine.isolation.child import main; main(Path(sys.argv[2]))")
-PACKAGES: Final = ("gradcheck_suite.probes", "gradcheck_suite.captures")
+PACKAGES: Final = ("gradcheck_suite.probes", "gradcheck_suite.captures", "gradcheck_suite.engine.isolation")
 _RECEIVE: Final = 1 << 16
 _STARTS: Final = 2
 _SWEPT: Final = 2.0
@@ -148,11 +148,18 @@ class ForkServer:
         except (OSError, ValueError):
             data = b""
         if data is None:
+            self._wake()
             return
         self._lost = not data
         *lines, self._received = (self._received + data).split(b"\n")
         for line in lines:
             self._take(json.loads(line))
+
+    def _wake(self) -> None:
+        """Let it go on, should a model have stopped its parent."""
+        if hasattr(signal, "SIGCONT") and self._process.returncode is None:
+            with contextlib.suppress(OSError):
+                os.kill(self._process.pid, signal.SIGCONT)
 
     def _take(self, said: Mapping[str, Any]) -> None:
         self._ready = self._ready or "ready" in said

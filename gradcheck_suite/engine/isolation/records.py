@@ -51,6 +51,8 @@ class Reader:
         """Records that came since the last call."""
         try:
             with open(self._path, "rb") as file:
+                if os.fstat(file.fileno()).st_size < self._offset:  # the model cut it short: what follows is read, what was there is lost
+                    self._offset = 0
                 file.seek(self._offset)
                 data = file.read(_READ_AT_ONCE)
         except OSError:

@@ -38,6 +38,16 @@ def healthy() -> dict[str, Any]:
 # --- outputs
 
 
+def other_shapes_each_time() -> dict[str, Any]:
+    passes: list[int] = []
+    return output(lambda model, y: (passes.append(1), y.repeat(1 + len(passes) % 3, 1))[1])
+
+
+def more_outputs_each_time() -> dict[str, Any]:
+    passes: list[int] = []
+    return output(lambda model, y: (passes.append(1), [y] * (1 + len(passes) % 2))[1])
+
+
 @dataclasses.dataclass
 class Out:
     logits: torch.Tensor
@@ -155,6 +165,14 @@ def missing_keyword() -> dict[str, Any]:
 
 def empty_batch() -> dict[str, Any]:
     return on(mlp(), torch.randn(0, 3))
+
+
+def empty_output() -> dict[str, Any]:
+    class NothingLeft(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x[:0]
+
+    return on(mlp(NothingLeft()), torch.randn(5, 3))
 
 
 def batch_of_one_with_batch_norm() -> dict[str, Any]:
