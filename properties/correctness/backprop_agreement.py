@@ -2,8 +2,7 @@
 
 Conditions
 ----------
-The subject runs in float64 (a twin is built or converted), and something can be compared: a parameter that requires a
-gradient, or a floating input.
+The subject runs in float64 (a twin is built or converted), and has a trained parameter or a floating input to move.
 
 Why it matters
 --------------
@@ -25,7 +24,7 @@ When violated
 -------------
 Read the place, the worst entry and the pattern of the error: a constant factor, a sign, a transposition, one row, a missing
 reduction, no gradient at all. The custom function is named with its file and line. A mismatch that is meant (straight-through,
-gradient reversal) is declared in ``intended``, with its reason.
+gradient reversal) is declared in ``intended``. A loss whose target is held constant is only an indicator if every parameter still learns.
 
 Limits
 ------
@@ -91,7 +90,8 @@ def _judged(place: Place, exhibits: tuple[Table, ...] = ()) -> Evidence:
     owned = worst is not None and worst.role == "parameter"
     where = Where(module=place.module, parameter=worst.name if worst is not None and owned else None,
                   entry=worst.entry if worst is not None and owned else None, function=place.function, source=place.source)
-    level = Level.INDICATOR if place.role == "outputs" else None  # an output may be detached on purpose
+    held = place.stopped == "objective" and not place.starved  # a target held constant in a loss: usual practice
+    level = Level.INDICATOR if place.role == "outputs" or held else None  # an output may be detached on purpose
     return Evidence(quantity=QUANTITY, value=value, error=error, low=0.0, high=0.0, resolution=RESOLUTION, where=where, level=level,
                     note=_words(place, worst), ruled_out=place.ruled_out, exhibits=exhibits)
 

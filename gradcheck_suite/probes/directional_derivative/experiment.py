@@ -12,6 +12,7 @@ import torch
 from gradcheck_suite.probes.directional_derivative.draws import Draws
 from gradcheck_suite.probes.directional_derivative.graph import Survey, survey
 from gradcheck_suite.probes.directional_derivative.lifting import Lifting
+from gradcheck_suite.probes.directional_derivative.unstopping import Unstopped
 
 FAILURES: Final = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError)
 _USUAL: Final[AbstractContextManager[object]] = nullcontext()
@@ -32,6 +33,7 @@ class Experiment(ABC):
         detached: whether outputs that carry no gradient are compared too: ``never``, ``alone`` (where no output carries one) or
             ``always``; single numbers among others are taken for figures to log and never are.
         lifted: whether casts to a narrower type are left out (see ``lifting``).
+        unstopped: whether stops that the code writes out are left out (see ``stopping``).
         untouched: per tensor position, a mask of entries that no direction moves, because PyTorch defines their gradient
             away (the padding row of an embedding).
     """
@@ -41,7 +43,7 @@ class Experiment(ABC):
         self.roles: list[str] = []
         self.untouched: dict[int, torch.Tensor] = {}
         self.detached = "never"
-        self.lifted = False
+        self.lifted = self.unstopped = False
         self.runs = 0
         self._places: dict[int, torch.Tensor] = {}
 
@@ -84,6 +86,8 @@ class Experiment(ABC):
 
     def arithmetic(self) -> AbstractContextManager[object]:
         """The context that forward and backward passes run in."""
+        if self.unstopped:
+            return Unstopped(self.lifted)
         return Lifting() if self.lifted else _USUAL  # type: ignore[no-untyped-call]
 
     def close(self) -> None:

@@ -21,6 +21,7 @@ from gradcheck_suite.probes.directional_derivative.likeness import Likeness
 from gradcheck_suite.probes.directional_derivative.places import localised, of_loss, place_of, unreplayed, wrong_there
 from gradcheck_suite.probes.directional_derivative.power import held, iterating
 from gradcheck_suite.probes.directional_derivative.record import Call, Recorder
+from gradcheck_suite.probes.directional_derivative.stopping import starved
 from gradcheck_suite.probes.directional_derivative.trees import exact_paths
 from gradcheck_suite.probes.directional_derivative.units import GlueCall, ModuleCall, Surroundings, hooked
 from gradcheck_suite.probes.directional_derivative.whole import Whole
@@ -64,6 +65,7 @@ class Investigation:
             whole, found = self._in_place(linear)
             self._compare_units()
             blame.lay(self, whole, found)
+            self._note_starved()
             self._compare_detached_outputs(found)
             self.whole.replace()
             self.evaluations += self.whole.runs
@@ -173,6 +175,14 @@ class Investigation:
                 reason = self.intended.get("", "")
                 self.places.append(replace(place, note=(note, *place.note), intended=reason, blamed=not reason))
         self.whole.detached = "alone"
+
+    def _note_starved(self) -> None:
+        """What the stops that explain a disagreement keep from parameters."""
+        if any(place.blamed and place.stopped for place in self.places):
+            names = tuple(starved(self.whole, self.draws))
+            note = (f"no gradient at all reaches {', '.join(names[:6])}" + (", ..." if len(names) > 6 else ""),) if names else ()
+            self.places = [replace(place, starved=names, note=(*place.note, *note)) if place.blamed and place.stopped else place
+                           for place in self.places]
 
     def _compare_units(self) -> None:
         likeness, first = Likeness(), dict[Hashable, int]()

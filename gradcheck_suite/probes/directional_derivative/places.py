@@ -20,6 +20,7 @@ from gradcheck_suite.probes.directional_derivative.functions import (
     wrong_function,
 )
 from gradcheck_suite.probes.directional_derivative.localize import breakdown
+from gradcheck_suite.probes.directional_derivative.stopping import explained
 from gradcheck_suite.probes.directional_derivative.whole import Objective
 
 NOT_REPLAYED = "not replayed"
@@ -56,8 +57,10 @@ def localised(experiment: Experiment, found: Examination, place: Place, draws: D
     parts = breakdown(experiment, found, draws, look)
     function, proven = wrong_function(experiment, found.linear.survey.functions, draws)
     roles = [part.role for part in parts] or experiment.roles
+    stops = "" if proven else explained(experiment, found, draws, look)
+    note = ("without these stops backprop agrees: declare them if they are meant",) if stops else ()
     return replace(
-        place, breakdown=parts, relevant=any(role != DATA for role in roles),
+        place, breakdown=parts, note=(*place.note, *note), stopped=stops, relevant=any(role != DATA for role in roles),
         handwritten=proven or found.linear.survey.hooked,
         function=function_name(function) if function is not None else None,
         source=function_source(function) if function is not None else None,

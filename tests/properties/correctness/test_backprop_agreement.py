@@ -108,3 +108,11 @@ def test_what_was_left_out_is_shown_with_the_whole():
     assert len(evidence) == 1
     (table,) = evidence[0].exhibits
     assert [row[0] for row in table.rows] == ["0", "scale"]
+
+
+@pytest.mark.parametrize(("stopped", "starved", "level"), [
+    ("objective", (), Level.INDICATOR), ("objective", ("0.weight",), None), ("inside", (), None), ("", (), None)])
+def test_a_target_held_constant_is_an_indicator_unless_something_is_starved(stopped, starved, level):
+    (evidence,) = measured(place("disagrees", -0.1, blamed=True, stopped=stopped, starved=starved))
+    assert evidence.verdict is Verdict.VIOLATED
+    assert evidence.level is level

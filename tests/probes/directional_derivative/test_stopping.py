@@ -1,0 +1,63 @@
+"""Stopped gradients: explained by what the code writes out, told apart by what they starve."""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from gradcheck_suite.captures.directional_derivative import DirectionalDerivative
+from gradcheck_suite.probes.directional_derivative.unstopping import Unstopped
+from tests.probes.directional_derivative.models import Formula, Scaled, captured, subject
+
+X = torch.randn(5, 3)
+
+
+def held(m, x):
+    """A loss against a target that is held constant, of the same module."""
+    return functional.mse_loss(m.head(m.body(x)), m.body(x.flip(0)).detach())
+
+
+def side(m, x):
+    """A branch that is cut off, and with it what it is computed by."""
+    return m.head(x) + torch.tanh(m.body(x)).detach()
+
+
+def scaled(m, x):
+    """A wrong gradient beside a stop that has nothing to do with it."""
+    y = m.body(x)
+    return m.head(Scaled.apply(y / y.detach().abs().max(), 0.9))
+
+
+def blamed_places(function) -> tuple[DirectionalDerivative, list]:
+    capture = captured(subject(lambda: nn.Sequential(Formula(function, body=nn.Linear(3, 3), head=nn.Linear(3, 3))), X))
+    return capture, [place for place in capture.places if place.blamed]
+
+
+def test_a_target_held_constant_in_a_loss():
+    _, (place,) = blamed_places(held)
+    assert (place.module, place.stopped, place.starved) == ("0", "objective", ())
+    assert any("without these stops backprop agrees" in note for note in place.note)
+
+
+def test_a_branch_that_is_cut_off_starves_its_parameters():
+    _, (place,) = blamed_places(side)
+    assert (place.module, place.stopped) == ("0", "inside")
+    assert place.starved == ("0.body.weight", "0.body.bias")
+    assert any("no gradient at all reaches 0.body.weight, 0.body.bias" in note for note in place.note)
+
+
+def test_what_stops_do_not_explain_stays_unexplained():
+    _, places = blamed_places(scaled)
+    assert any(place.function == "Scaled" for place in places)
+    assert all(not place.stopped and not place.starved for place in places)
+
+
+def test_unstopped_gradients_flow_and_values_stay():
+    x = torch.tensor([0.3, -1.2], requires_grad=True)
+    with Unstopped(lifted=False):
+        with torch.no_grad():
+            y = 3 * x.detach()
+        assert torch.is_grad_enabled()
+    torch.testing.assert_close(torch.autograd.grad(y.sum(), x)[0], torch.full((2,), 3.0))
+    with torch.no_grad(), Unstopped(lifted=True):
+        assert not torch.is_grad_enabled()
+        assert torch.zeros(2, dtype=torch.float32).dtype == torch.float64
