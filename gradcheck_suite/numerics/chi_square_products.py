@@ -17,9 +17,9 @@ from typing import Final
 
 import numpy as np
 from numpy.polynomial.legendre import leggauss
-from scipy.optimize import minimize_scalar
 from scipy.special import digamma, gammaln, logsumexp, polygamma
-from scipy.stats import binom
+
+from gradcheck_suite.numerics.quantiles import binomial_cdf, binomial_lower, binomial_upper
 
 _PANELS: Final = 64
 _NODES: Final = 20
@@ -188,7 +188,7 @@ class NormLaw:
 
     def dead_limit(self, draws: int, alpha: float) -> int:
         """The number of dead draws that is exceeded with probability at most ``alpha``."""
-        return int(binom.isf(alpha, draws, self.dead)) if self.dead > 0 else 0
+        return binomial_upper(alpha, draws, self.dead) if self.dead > 0 else 0
 
 
 @functools.lru_cache(maxsize=1024)
@@ -215,14 +215,16 @@ def _quantile(share: Share, probability: float) -> int:
     """The largest count k with P(K < k) <= probability, given at least one active unit where the slope is 0."""
     least = 0 if share.slope else 1
     allowed = probability * (1 - share.dead)
-    count = max(least, int(binom.ppf(probability, share.width, 0.5)))
-    while count > least and binom.cdf(count - 1, share.width, 0.5) > allowed:
+    count = max(least, binomial_lower(probability, share.width, 0.5))
+    while count > least and binomial_cdf(count - 1, share.width, 0.5) > allowed:
         count -= 1
     return count
 
 
 def _least(function: Callable[[float], float], largest: float) -> float:
     """Minimum over 0 < t < largest, on a logarithmic scale; any t gives a valid bound, the best one a tight bound."""
+    from scipy.optimize import minimize_scalar  # here: importing it takes longer than many an audit
+
     low, high = math.log(largest) - 20, math.log(largest)
     found = minimize_scalar(lambda s: function(math.exp(s)), bounds=(low, high), method="bounded", options={"xatol": 1e-6})
     return float(found.fun)

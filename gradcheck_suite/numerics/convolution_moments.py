@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
+
+from gradcheck_suite.numerics.quantiles import student_upper
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,4 +80,4 @@ def lognormal_score(logs: np.ndarray, log_mean: float) -> float:
 
 def lognormal_limit(count: int, alpha: float) -> float:
     """Two-sided limit of ``lognormal_score``; alpha is taken three times smaller because the logs are only nearly normal."""
-    return float(student.isf(alpha / 6, count - 1))
+    return student_upper(alpha / 6, count - 1)

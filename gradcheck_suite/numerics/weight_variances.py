@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from scipy.stats import chi2
+from gradcheck_suite.numerics.quantiles import chi_square_lower, chi_square_upper
 
 Law = Literal["gaussian", "uniform", "truncated", "orthogonal"]
 
@@ -32,7 +32,7 @@ class EntryLaw:
         if self.law == "orthogonal":
             return -1e-5, 1e-5
         if self.law == "gaussian":
-            return math.log(chi2.ppf(alpha / 2, count) / count), math.log(chi2.isf(alpha / 2, count) / count)
+            return math.log(chi_square_lower(alpha / 2, count) / count), math.log(chi_square_upper(alpha / 2, count) / count)
         variance, largest = (0.8, 2.0) if self.law == "uniform" else (_TRUNCATED_SQUARE, 4 / TRUNCATION - 1)
         c = math.log(2 / alpha) / count
         width = largest * c / 3 + math.sqrt((largest * c / 3) ** 2 + 2 * variance * c)

@@ -42,13 +42,13 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.stats import binom
 
 from gradcheck_suite.captures.backward_pass import BackwardPass
 from gradcheck_suite.core.architecture import Architecture, Defect, layer
 from gradcheck_suite.core.evidence import Evidence, Level, Where
 from gradcheck_suite.core.exhibits import Table
 from gradcheck_suite.core.property import Property
+from gradcheck_suite.numerics.quantiles import binomial_upper
 
 
 def activated(backward_pass: BackwardPass) -> str | None:
@@ -65,7 +65,7 @@ def measure(backward_pass: BackwardPass) -> Iterator[Evidence]:
     decades = 2 * sum(math.log10(slope) if (slope := float(seen.slope[i])) > 0 else -math.inf for i in layers)
     for index in layers:
         units, share = int(seen.units[index]), float(seen.saturated[index])
-        allowed = float(binom.isf(seen.alpha / len(layers), units, 0.5)) / units
+        allowed = binomial_upper(seen.alpha / len(layers), units, 0.5) / units
         dead = f", {seen.dead[index]:.0%} of the units pass nothing at all" if seen.dead[index] else ""
         yield Evidence(
             quantity="share of saturated units", value=share, error=0.0, low=0.0, high=allowed, where=Where(module=seen.paths[index]),

@@ -44,7 +44,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-from scipy.stats import t
 
 from gradcheck_suite.captures.chains import DenseChain, dense_chain, gradients_at_matrices, lawless, no_rectifier_chain, weight_columns
 from gradcheck_suite.captures.gradient_norm_draws import GradientNormDraws
@@ -53,6 +52,7 @@ from gradcheck_suite.core.architecture import Architecture, layer
 from gradcheck_suite.core.evidence import Evidence, Level, Where
 from gradcheck_suite.core.exhibits import Curve, Series
 from gradcheck_suite.core.property import Property
+from gradcheck_suite.numerics.quantiles import student_upper
 from gradcheck_suite.numerics.rectifier_test import Reference, reference
 
 DECADE = math.log(10)
@@ -97,7 +97,7 @@ def remeasure(evidence: Evidence, gradient_norm_draws: GradientNormDraws) -> Evi
     logs = gradient_norm_draws.ratio_batch[np.isfinite(gradient_norm_draws.ratio_batch)] / DECADE
     if evidence.quantity != QUANTITY or len(logs) < 2:
         return None
-    error = float(t.isf(gradient_norm_draws.alpha / 2, len(logs) - 1) * logs.std(ddof=1) / math.sqrt(len(logs)))
+    error = float(student_upper(gradient_norm_draws.alpha / 2, len(logs) - 1) * logs.std(ddof=1) / math.sqrt(len(logs)))
     return replace(evidence, value=float(logs.mean()), error=error, note="", exhibits=(), ruled_out=())
 
 

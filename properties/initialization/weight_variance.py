@@ -36,14 +36,13 @@ He et al. 2015, arXiv:1502.01852; Glorot and Bengio 2010; LeCun et al. 1998, Eff
 import math
 from collections.abc import Iterator
 
-from scipy.stats import norm
-
 from gradcheck_suite.captures.depth_profile import DepthProfile
 from gradcheck_suite.captures.training import Training
 from gradcheck_suite.captures.weight_law import WeightLaw
 from gradcheck_suite.core.architecture import Architecture, Defect, layer
 from gradcheck_suite.core.evidence import Evidence, Level, Where
 from gradcheck_suite.core.property import NoFailure, Property
+from gradcheck_suite.numerics.quantiles import normal_upper
 
 # the squares of the gains in use: 1, 5/3 (tanh), sqrt(2); and their inverses
 _GAINS = (1.0, 2.0, 25.0 / 9.0, 0.5)
@@ -64,7 +63,7 @@ def harmful(training: Training, depth_profile: DepthProfile) -> str | None:
 
 def measure(weight_law: WeightLaw) -> Iterator[Evidence]:
     weights = [w for w in weight_law.weights if not (w.last and w.mean_square < 1.0 / (3.0 * w.fan_in))]
-    z = float(norm.isf(weight_law.alpha / (2 * max(1, len(weights)))))
+    z = normal_upper(weight_law.alpha / (2 * max(1, len(weights))))
     for weight in weights:
         deviations = [weight.deviation(weight.nearest) - math.log(gain) for gain in _GAINS]
         value = min(deviations, key=abs)

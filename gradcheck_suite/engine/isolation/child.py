@@ -31,7 +31,8 @@ _MARGIN: Final = 0.8
 
 def preload(packages: Iterable[str]) -> None:
     """Import what every child needs, so that a forked one has it; no tensor operation may run here."""
-    import torch.fx.experimental.symbolic_shapes  # noqa: F401  (torch imports it in the first backward pass)
+    import torch._dynamo
+    import torch.fx.experimental.symbolic_shapes  # noqa: F401  (torch imports these in the first backward pass and the first optimiser)
 
     for name in packages:
         package = importlib.import_module(name)
