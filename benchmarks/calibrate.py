@@ -29,7 +29,9 @@ from gradcheck_suite.engine.check import check
 from gradcheck_suite.engine.sources import LocalSource
 
 NOMINAL = (0.01, 0.001)
-BATCH = 50
+PASSES = (0.1, 0.4, 1.0)
+"""Parts of the repetitions after which the next trial has its turn: an interrupted run has something of every property."""
+BATCH = 10
 METHOD = """\
 A true case is a network for which the property's law holds, initialised afresh for every repetition; the property sees it through the
 engine, as in an audit. A rate of 10⁻⁶, at which the standard budget works, cannot be measured: the same draws are judged at nominal
@@ -250,13 +252,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/calibration.json"))
     given = parser.parse_args(arguments)
     rows = read(given.results)
-    for trial, row in rows:
-        if given.only and trial.property not in given.only:
-            continue
-        for _ in measure(trial, row, max(1, round(given.cases * trial.share)), max(1, round(given.controls * trial.share))):
-            write(rows, given.results, given.output)
-        alarms = ", ".join(str(row.false_alarms(nominal)) for nominal in NOMINAL)
-        print(f"{trial.property}: false alarms {alarms}, power {row.power}", flush=True)
+    for part in PASSES:
+        for trial, row in rows:
+            if given.only and trial.property not in given.only:
+                continue
+            cases, controls = (max(1, round(count * trial.share * part)) for count in (given.cases, given.controls))
+            for _ in measure(trial, row, cases, controls):
+                write(rows, given.results, given.output)
+            alarms = ", ".join(str(row.false_alarms(nominal)) for nominal in NOMINAL)
+            print(f"{trial.property}: false alarms {alarms}, power {row.power}", flush=True)
 
 
 if __name__ == "__main__":

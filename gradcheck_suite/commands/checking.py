@@ -10,7 +10,7 @@ from gradcheck_suite.commands.execution import Outputs, execute
 from gradcheck_suite.config import Config, TargetConfig
 from gradcheck_suite.core.budget import budget
 from gradcheck_suite.core.errors import UsageError
-from gradcheck_suite.core.events import CheckFinished, CheckStarted, Event, Run, RunFinished, RunStarted, SubjectFacts, SubjectStarted
+from gradcheck_suite.core.events import CheckFinished, CheckStarted, Event, Note, Run, RunFinished, RunStarted, SubjectFacts, SubjectStarted
 
 if TYPE_CHECKING:
     from gradcheck_suite.core.property import Property
@@ -159,15 +159,17 @@ def searching(chosen: "Sequence[Property]", facts: Run, choice: Choice, defects:
 
     from gradcheck_suite.engine import search as engine
 
-    began = time.monotonic()
+    began, tallies = time.monotonic(), list[engine.Tally]()
     yield RunStarted(run=facts)
     yield SubjectStarted(subject=SubjectFacts(name=engine.SUBJECT))
     for prop in chosen:
         started = time.monotonic()
         yield CheckStarted(property=prop.name, subject=engine.SUBJECT)
-        findings = engine.search(prop, budget(choice.budget), choice.seed, defects)
+        tallies.append(engine.Tally())
+        findings = engine.search(prop, budget(choice.budget), choice.seed, defects, tally=tallies[-1])
         planted = "".join(f" --plant {defect}" for defect in defects)
         command = f"gradcheck search --select {prop.id} --seed {choice.seed} --budget {choice.budget}{planted}"
         told: tuple[Any, ...] = tuple(replace(finding, reproduce=command) for finding in findings)
         yield CheckFinished(property=prop.name, subject=engine.SUBJECT, findings=told, seconds=time.monotonic() - started)
+    yield Note(text=engine.account(tallies, budget(choice.budget)))
     yield RunFinished(seconds=time.monotonic() - began)

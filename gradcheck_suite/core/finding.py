@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from gradcheck_suite.core.evidence import Evidence, Level, Verdict, Where
 
+GENERATED = "generated architectures"
+"""The subject of a search: no model, but all that were drawn."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemedyTrial:

@@ -1,7 +1,7 @@
 """``search``: Hypothesis draws architectures from a property's domain and looks for the smallest one that violates it."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,12 +11,13 @@ from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import GradcheckError
 from gradcheck_suite.core.evidence import Evidence, Verdict
 from gradcheck_suite.core.exhibits import Code, Exhibit, Table
-from gradcheck_suite.core.finding import Finding
-from gradcheck_suite.core.property import Property
+from gradcheck_suite.core.finding import GENERATED, Finding
+from gradcheck_suite.core.property import Property, parameters
 from gradcheck_suite.core.seeds import derive
-from gradcheck_suite.engine.check import check, of_evidence
+from gradcheck_suite.engine.check import fold, measured, of_evidence
+from gradcheck_suite.engine.reach import Reaches
 
-SUBJECT = "generated architectures"
+SUBJECT = GENERATED
 
 
 class Falsified(AssertionError):
@@ -25,7 +26,14 @@ class Falsified(AssertionError):
 
 @dataclass(slots=True)
 class Tally:
-    """What a search saw. ``violation`` is the last one raised: after shrinking, the smallest."""
+    """What a search saw.
+
+    Attributes:
+        examples: networks drawn, before any shrinking.
+        stochastic: whether the statement was judged by draws of the initialisation at a false-alarm rate of its own.
+        reaches: what would have been found in the networks for which the statement held.
+        violation: the last one raised: after shrinking, the smallest.
+    """
 
     verdicts: Counter[Verdict] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
@@ -35,10 +43,12 @@ class Tally:
     shown: Finding | None = None
     depth: int = 0
     failure: Finding | None = None
+    stochastic: bool = False
+    reaches: Reaches = field(default_factory=Reaches)
 
 
 def search(prop: Property, budget: Budget, seed: int, defects: tuple[str, ...] = (),
-           tick: Callable[[], None] | None = None) -> tuple[Finding, ...]:
+           tick: Callable[[], None] | None = None, tally: Tally | None = None) -> tuple[Finding, ...]:
     """The smallest architecture that violates the property, or how many were drawn without finding one.
 
     Args:
@@ -47,6 +57,7 @@ def search(prop: Property, budget: Budget, seed: int, defects: tuple[str, ...] =
         seed: of the draws; each architecture's own seed is a hash of the architecture and this.
         defects: kinds of faults to plant in every drawn architecture (to see the search find them).
         tick: called after every architecture, for progress.
+        tally: filled with what the search saw, for ``account``.
     """
     import hypothesis
     from hypothesis import HealthCheck, Phase, Verbosity
@@ -56,7 +67,7 @@ def search(prop: Property, budget: Budget, seed: int, defects: tuple[str, ...] =
     domain: dict[str, Any] = dict(prop.domain or {})
     if defects:
         domain["defects"] = defects
-    tally = Tally()
+    tally = tally or Tally()
 
     @hypothesis.seed(derive(seed, prop.name))
     @hypothesis.settings(
@@ -84,9 +95,13 @@ def examine(prop: Property, architecture: Architecture, budget: Budget, seed: in
     from gradcheck_suite.engine.sources import LocalSource
 
     source = LocalSource(subject(architecture), budget, derive(seed, repr(architecture)))
-    findings = check(prop, source)
+    found = measured(prop, source)
+    findings = (found,) if isinstance(found, Finding) else fold(prop, source.facts.name, found)
     if tally.violation is None:
         _count(tally, architecture, findings)
+        if not isinstance(found, Finding):
+            tally.reaches.add(piece for piece in found if piece.verdict is Verdict.HOLDS)
+            tally.stochastic = tally.stochastic or any(hasattr(source.capture(name), "alpha") for name in parameters(prop.measure))
     for finding in findings:
         if finding.verdict is Verdict.VIOLATED:
             tally.violation = (architecture, finding)
@@ -123,18 +138,29 @@ def conclusion(prop: Property, tally: Tally, seed: int, budget: Budget) -> Findi
     return _survived(prop, tally, budget)
 
 
+def account(tallies: Sequence[Tally], budget: Budget) -> str:
+    """The error budget of a whole run: the union bound over the stochastic statements and the networks drawn for each."""
+    chances = [tally.examples for tally in tallies if tally.stochastic]
+    drawn, risky = sum(tally.examples for tally in tallies), sum(chances)
+    return (f"Error budget: {drawn} networks for {len(tallies)} statements. {len(chances)} statements are stochastic, on {risky} networks: "
+            f"false alarms in the whole run at most {risky * budget.alpha:.1e} (union bound, {budget.alpha:.1e} each). The bounds of the "
+            "others are on rounding and truncation, not on chance.")
+
+
 def _nothing() -> Evidence:
     return Evidence(quantity="architectures that violate the statement", value=0.0, error=0.0, low=0.0, high=0.0)
 
 
 def _survived(prop: Property, tally: Tally, budget: Budget) -> Finding:
     counts = ", ".join(f"{count} {verdict.value}" for verdict, count in tally.verdicts.items() if verdict is not Verdict.HOLDS)
-    note = (f"Not falsified in {tally.examples} generated architectures" + (f" ({counts} besides)" if counts else "")
-            + f"; false alarms over the whole search: at most {tally.examples * budget.alpha:.1e} where the statement is stochastic")
+    chance = (f"false alarms over the whole search: at most {tally.examples * budget.alpha:.1e} ({tally.examples} networks at "
+              f"{budget.alpha:.1e} each)") if tally.stochastic else "its bounds are on rounding and truncation, not on chance"
+    note = (f"Not falsified: it holds in {tally.verdicts[Verdict.HOLDS]} of {tally.examples} networks" + (f" ({counts})" if counts else "")
+            + f"; {tally.reaches.sentence()}; {chance}")
     drawn = sorted(tally.kinds.items(), key=lambda item: (-item[1], item[0]))
     table = Table(title="Layers drawn", columns=("kind", "architectures"), rows=tuple(drawn))
     shown: tuple[Exhibit, ...] = tally.shown.evidence.exhibits if tally.shown is not None and tally.shown.evidence is not None else ()
-    evidence = replace(_nothing(), note=note, exhibits=(*shown, table))
+    evidence = replace(_nothing(), note=note, exhibits=(*shown, tally.reaches.table(), table))
     return replace(of_evidence(prop, SUBJECT, evidence), places=tally.examples)
 
 

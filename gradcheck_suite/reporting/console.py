@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 from gradcheck_suite.core.events import CheckFinished, CheckStarted, Event, Note, RunFinished, RunStarted, SubjectStarted
 from gradcheck_suite.core.evidence import Level, Verdict
-from gradcheck_suite.core.finding import Finding
+from gradcheck_suite.core.finding import GENERATED, Finding
 from gradcheck_suite.core.report import Report
 from gradcheck_suite.core.text import facts, headline, shortened, visible
 
@@ -25,13 +25,19 @@ _TOLD: Final = (Verdict.VIOLATED, Verdict.ERROR, Verdict.INCONCLUSIVE)
 
 
 def render(report: Report, file: IO[str] | None = None) -> None:
-    """Print a report: the failures with all that is known of each, the counts by family, the headline last, where it is read first."""
+    """Print a report: the failures with all that is known of each, what a search would have found, the counts by family.
+
+    The headline comes last, where it is read first.
+    """
     console = _console(file)
     told = [finding for finding in report.findings if finding.verdict in _TOLD]
     for finding in told[:MOST_FINDINGS]:
         _show(console, finding)
     if len(told) > MOST_FINDINGS:
         console.print(_text(f"and {len(told) - MOST_FINDINGS:,} more findings in the report"))
+    for finding in report.findings:
+        if finding.subject == GENERATED and finding.verdict is Verdict.HOLDS and finding.evidence is not None:
+            console.print(_text(finding.property, "green").append_text(_text(f": {shortened(finding.evidence.note)}", "dim")))
     for note in report.run.notes[:MOST_NOTES]:
         console.print(_text(f"note: {shortened(note)}", "dim"))
     if report.findings:
