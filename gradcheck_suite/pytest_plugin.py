@@ -4,6 +4,7 @@ One item is one ``engine.check``; its findings travel as JSON in ``report.user_p
 workers. The report is folded from them where the session ends.
 """
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from gradcheck_suite.core.events import Event
     from gradcheck_suite.core.finding import Finding
     from gradcheck_suite.core.property import Property
 
 FINDINGS = "gradcheck_findings"
+_FOLDER = "reports"
 _SIGNATURE = b"PROPERTY = Property("
 
 
@@ -30,7 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--gradcheck-seed", type=int, default=0, help="seed of everything random")
     add("--gradcheck-isolation", default="process", choices=("process", "none"), help="run models in child processes, or here")
     add("--gradcheck-report", action="append", default=[], choices=("html", "json"), help="write a report at the end (repeatable)")
-    add("--gradcheck-output-dir", default="reports", metavar="DIR", help="where reports go")
+    add("--gradcheck-output-dir", default=_FOLDER, metavar="DIR", help="where reports go")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -154,6 +157,8 @@ class AuditItem(pytest.Item):
         Raises:
             Violated: the findings fail.
         """
+        from dataclasses import replace
+
         from gradcheck_suite.core.errors import UsageError
         from gradcheck_suite.core.evidence import Verdict
         from gradcheck_suite.core.report import fails
@@ -165,12 +170,17 @@ class AuditItem(pytest.Item):
             findings = check(self._property, self._shared.source)
         except UsageError as error:
             raise Violated(str(error)) from None
+        findings = tuple(replace(finding, reproduce=self._replay(finding.id)) for finding in findings)
         self.user_properties.append((FINDINGS, to_data(list(findings))))
         bad = [finding for finding in findings if fails(finding)]
         if bad:
             raise Violated("\n\n".join(map(finding_text, bad)))
         if all(finding.verdict is Verdict.NOT_APPLICABLE for finding in findings):
             pytest.skip(findings[0].reason)
+
+    def _replay(self, finding: str) -> str:
+        folder = self.config.getoption("gradcheck_output_dir")
+        return f"gradcheck replay {finding}" + ("" if folder == _FOLDER else f" --output-dir {shlex.quote(folder)}")
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """The findings, without a traceback of ours."""
@@ -182,7 +192,7 @@ class AuditItem(pytest.Item):
 
 
 class Recorder:
-    """Gathers findings as reports arrive, and writes the report when the session ends."""
+    """Gathers findings as reports arrive; when the session ends, stores what failed for ``gradcheck replay``, and writes the report."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -203,25 +213,39 @@ class Recorder:
             self._checks[report.nodeid] = (_lost(report),)
 
     def pytest_sessionfinish(self) -> None:
-        """Write the report in the forms asked for."""
+        """Write the report in the forms asked for; without any, what failed is stored all the same."""
+        from gradcheck_suite.core.report import fails, fold
+
         forms = self._config.getoption("gradcheck_report")
-        if not self._checks or not forms:
+        if not self._checks or not (forms or any(fails(finding) for findings in self._checks.values() for finding in findings)):
             return
-        report = self._report()
+        events = self._events()
+        report = fold(events)
         folder = Path(self._config.getoption("gradcheck_output_dir")) / report.run.id
-        if "json" in forms or "html" in forms:
+        self._store(events, folder)
+        if forms:
             self._written.append(report.to_json(folder / "report.json"))
         if "html" in forms:
             self._written.append(report.to_html(folder / "report.html"))
+
+    def _store(self, events: "list[Event]", folder: Path) -> None:
+        from gradcheck_suite.engine.store import Store
+
+        option = self._config.getoption
+        given = {"folder": str(Path.cwd()), "inputs": list(option("gradcheck_input")), "targets": "", "loss": "", "mode": "",
+                 "isolation": option("gradcheck_isolation"), "properties": []}
+        store = Store(folder, {target: {"target": target, **given} for target in option("gradcheck")})
+        for event in events:
+            store.handle(event)
+        store.close()
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say where the report is."""
         for path in self._written:
             terminalreporter.write_line(f"gradcheck report: {path}")
 
-    def _report(self) -> Any:
-        from gradcheck_suite.core.events import CheckFinished, Event, RunFinished, RunStarted, SubjectFacts, SubjectStarted
-        from gradcheck_suite.core.report import fold
+    def _events(self) -> "list[Event]":
+        from gradcheck_suite.core.events import CheckFinished, CheckStarted, RunFinished, RunStarted, SubjectFacts, SubjectStarted
         from gradcheck_suite.engine.run import described
 
         option = self._config.getoption
@@ -230,8 +254,9 @@ class Recorder:
         events: list[Event] = [RunStarted(run=facts)]
         events += [SubjectStarted(subject=SubjectFacts(name=target, target=target)) for target in option("gradcheck")]
         for nodeid, findings in sorted(self._checks.items()):
-            events.append(CheckFinished(property=nodeid.rpartition("::")[2], subject=findings[0].subject, findings=findings))
-        return fold([*events, RunFinished(seconds=0.0)])
+            name, subject = nodeid.rpartition("::")[2], findings[0].subject
+            events += [CheckStarted(property=name, subject=subject), CheckFinished(property=name, subject=subject, findings=findings)]
+        return [*events, RunFinished(seconds=0.0)]
 
 
 def _lost(report: pytest.TestReport) -> "Finding":

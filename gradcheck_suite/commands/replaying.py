@@ -23,8 +23,10 @@ def replay(text: str, runs: Path) -> int:
     Raises:
         UsageError: no such case, or the property is not in the catalogue any more.
     """
-    case = _case(text, runs)
+    folder, case = _case(text, runs)
     prop = _property(case)
+    from gradcheck_suite.engine.store import findings_of
+
     try:
         findings = _searched(case, prop) if not case.target and "plant" in case.options else _audited(case, prop)
     except GradcheckError as error:
@@ -34,7 +36,9 @@ def replay(text: str, runs: Path) -> int:
     print("\n\n".join(map(finding_text, shown)))
     verdicts = {finding.verdict for finding in findings}
     if Verdict.ERROR in verdicts:
-        print("\nCANNOT RUN: the check ended with an error")
+        before = {finding.verdict for finding in findings_of(folder, case)}
+        same = Verdict.ERROR in before
+        print("\nSTILL FAILS: the check ended with an error, as it did" if same else "\nCANNOT RUN: the check ended with an error")
         return 1
     if Verdict.VIOLATED in verdicts:
         print("\nSTILL FAILS")
@@ -44,12 +48,12 @@ def replay(text: str, runs: Path) -> int:
     return 4 if undecided else 0
 
 
-def _case(text: str, runs: Path) -> "Case":
+def _case(text: str, runs: Path) -> "tuple[Path, Case]":
     from gradcheck_suite.engine.store import find_case, read_case
 
     path = Path(text)
     if path.suffix == ".json":
-        return read_case(path.parent.parent, path.stem)
+        return path.parent.parent, read_case(path.parent.parent, path.stem)
     return find_case(runs, text)
 
 

@@ -12,13 +12,16 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gradcheck_suite.core.errors import UsageError
 from gradcheck_suite.core.events import CheckFinished, CheckStarted, Event, Note, Run, RunFinished, RunStarted, SubjectStarted
 from gradcheck_suite.core.finding import finding_id
 from gradcheck_suite.core.report import SCHEMA
 from gradcheck_suite.core.serialize import to_data
+
+if TYPE_CHECKING:
+    from gradcheck_suite.core.finding import Finding
 
 RESULTS: Final = "results.jsonl"
 RUN: Final = "run.json"
@@ -231,8 +234,18 @@ def finished(events: Iterable[Event]) -> set[tuple[str, str]]:
     return {(event.property, event.subject) for event in events if isinstance(event, CheckFinished)}
 
 
-def find_case(runs: Path, text: str) -> Case:
-    """The case with that id (or the start of it), of a check or of one of its findings, in the latest run that has one.
+def findings_of(folder: Path, case: Case) -> "tuple[Finding, ...]":
+    """What the run in that folder found in a case; nothing where it did not finish the check."""
+    found: tuple[Finding, ...] = ()
+    with contextlib.suppress(UsageError):
+        for event in read_events(folder):
+            if isinstance(event, CheckFinished) and (event.property, event.subject) == (case.property, case.subject):
+                found = event.findings
+    return found
+
+
+def find_case(runs: Path, text: str) -> tuple[Path, Case]:
+    """The case with that id (or the start of it), of a check or of a finding, in the latest run that has one, and that run's folder.
 
     ``runs`` is the folder of one run, or a folder of runs.
 
@@ -247,7 +260,7 @@ def find_case(runs: Path, text: str) -> Case:
         if len(found) > 1:
             raise UsageError(f"{len(found)} cases in {folder} begin with {text!r}", instead="Write the whole id.")
         if found:
-            return read_case(folder, found.pop())
+            return folder, read_case(folder, found.pop())
     raise UsageError(f"no case {text!r} in {runs}", allowed="an id that a report printed after 'gradcheck replay'",
                      instead="Runs are looked for in reports/ unless --output-dir said otherwise.")
 

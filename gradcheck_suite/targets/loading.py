@@ -10,13 +10,15 @@ import sys
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import Any, Final
 
 from gradcheck_suite.core.errors import TargetError, UsageError
 from gradcheck_suite.core.failures import details_of, location_of, message_of, shown
 from gradcheck_suite.targets.grammar import Target
 
+_OURS: Final = str(Path(__file__).resolve().parents[1]) + os.sep
+_LIBRARY: Final = os.path.join(os.path.dirname(importlib.__file__), "")
 MARKER: Final = "GRADCHECK_CHILD"
 _hidden: Final[dict[str, dict[str, ModuleType]]] = {}
 _active: list[str] = []
@@ -53,7 +55,7 @@ def told(what: str) -> Iterator[None]:
     except BaseException as error:
         place = location_of(error)
         ending = " (it asked Python to exit)" if isinstance(error, SystemExit) else ""
-        advice = " ".join([f"Raised at {place}." if place else "", _advice(error)]).strip()
+        advice = " ".join([f"Raised at {place}." if place and not place.startswith(_LIBRARY) else "", _advice(error)]).strip()
         raise TargetError(f"{what}: {message_of(error)}{ending}", instead=advice, details=details_of(error)) from None
 
 
@@ -62,9 +64,20 @@ def _advice(error: BaseException) -> str:
     name = getattr(error, "filename", None)
     if isinstance(error, FileNotFoundError) and isinstance(name, str) and not os.path.isabs(name) and MARKER in os.environ:
         return "The model runs in an empty scratch folder: build its paths from __file__, or write --isolation none."
+    if isinstance(error, ModuleNotFoundError) and sys.path and not list(_files(error.__traceback__)):
+        return f"Modules are looked for in {sys.path[0]} and among those installed; for a file write path/file.py:NAME."
     if isinstance(error, TypeError) and "required positional argument" in shown(error):
         return "A factory is called without arguments: give them defaults."
     return ""
+
+
+def _files(traceback: TracebackType | None) -> Iterator[str]:
+    """Files of a traceback that are neither ours nor the import machinery's."""
+    while traceback is not None:
+        file = traceback.tb_frame.f_code.co_filename
+        if not file.startswith((_OURS, _LIBRARY, "<frozen ")):
+            yield file
+        traceback = traceback.tb_next
 
 
 def import_root(target: Target) -> str:

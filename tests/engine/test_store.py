@@ -106,11 +106,11 @@ def test_a_case_is_on_disk_before_its_check_runs(tmp_path: Path) -> None:
         store.handle(event)
     expected = Case(id=case_id("f/p", "m.py:build"), property="f/p", subject="m.py:build", target="m.py:build", seed=7, budget="quick",
                     options={"inputs": ["4x3"], "mode": "eval"})
-    assert find_case(tmp_path / "run", expected.id) == expected
+    assert find_case(tmp_path / "run", expected.id) == (tmp_path / "run", expected)
     store.handle(events()[3])
     store.close()
-    assert find_case(tmp_path, "abcd2345") == expected
-    assert find_case(tmp_path, "abcd") == expected
+    assert find_case(tmp_path, "abcd2345") == (tmp_path / "run", expected)
+    assert find_case(tmp_path, "abcd") == (tmp_path / "run", expected)
     for unknown in ("yyyy", "../../etc", "*"):
         with pytest.raises(UsageError, match="no case"):
             find_case(tmp_path, unknown)

@@ -1,6 +1,7 @@
 """The plugin, through pytester: ids, verdicts, workers, reports, property files."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,27 @@ def test_a_crashing_model_fails_its_check_and_nothing_else(project, workers):
     outcomes = result.parseoutcomes()
     assert outcomes["failed"] == 2
     assert outcomes["passed"] == 3
+
+
+def test_a_failure_is_replayed_until_it_is_fixed(project, capsys):
+    from gradcheck_suite.commands.replaying import replay
+
+    result = project.runpytest_subprocess("--gradcheck", "net:crash", "--gradcheck", "net:build_wrong", *QUICK)
+    printed = re.findall(r"VIOLATED.*?gradcheck replay (\w+)", result.stdout.str(), re.DOTALL)
+    crashed = re.findall(r"ERROR.*?gradcheck replay (\w+)", result.stdout.str(), re.DOTALL)
+    runs = Path(project.path) / "reports"
+    assert not list(runs.glob("*/report.*"))
+    assert replay(printed[-1], runs) == 1
+    assert replay(crashed[0], runs) == 1
+    told = capsys.readouterr().out
+    assert "\nSTILL FAILS\n" in told
+    assert "STILL FAILS: the check ended with an error, as it did" in told
+    project.makepyfile(net=WRONG.replace("1.01", "1.0"))
+    assert replay(printed[-1], runs) == 0
+    assert "FIXED: the statement holds" in capsys.readouterr().out
+    (Path(project.path) / "net.py").unlink()
+    assert replay(printed[-1], runs) == 2
+    assert "CANNOT RUN: the target 'net:build_wrong' could not be imported" in capsys.readouterr().out
 
 
 def test_k_chooses_among_the_checks(project):
