@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from itertools import compress
+from itertools import compress, islice
 from typing import Any
 
 import torch
@@ -63,7 +63,8 @@ def normalized_weights(subject: Subject, budget: Budget, seed: int) -> Normalize
         wanted = [[pair.output, pair.normal, *_module(pair.weight).parameters()] for pair in pairs]
         with failures("backward"):
             value = contraction(outputs, cotangents(outputs, seed))
-            found = [torch.autograd.grad(value, tensors, retain_graph=True, allow_unused=True) for tensors in wanted]
+            pulled = iter(torch.autograd.grad(value, [tensor for tensors in wanted for tensor in tensors], allow_unused=True))
+            found = [tuple(islice(pulled, len(tensors))) for tensors in wanted]
         reached = [all(gradient is not None for gradient in gradients) for gradients in found]
         pairs, found = list(compress(pairs, reached)), list(compress(found, reached))
         if not pairs:
