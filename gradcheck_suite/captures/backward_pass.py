@@ -40,6 +40,7 @@ class BackwardPass:
         saturated: share of its units whose mean of |φ'|/sup|φ'| over the batch is below ``SATURATION`` (C); else NaN.
         dead: share of its units with φ' exactly 0 for the whole batch (C); else NaN.
         units: number of its units: entries of one sample (C), int64; 0 for any other layer.
+        channels: how many of its units have weights of their own (C), int64: the positions of an image or a sequence share theirs.
         parameters: dotted names (P).
         parameter_rms: values (P).
         parameter_zeros: share of exact zeros (P).
@@ -68,6 +69,7 @@ class BackwardPass:
     saturated: np.ndarray
     dead: np.ndarray
     units: np.ndarray
+    channels: np.ndarray
     parameters: tuple[str, ...]
     parameter_rms: np.ndarray
     parameter_zeros: np.ndarray

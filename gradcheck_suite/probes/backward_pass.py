@@ -78,7 +78,7 @@ class _Record:
     def __init__(self) -> None:
         self.names: list[tuple[str, str]] = []
         self.forward: list[Moments] = []
-        self.slopes: list[tuple[float, float, float, int]] = []
+        self.slopes: list[tuple[float, float, float, int, int]] = []
         self.gradients: list[list[torch.Tensor | None]] = []
 
     def observe(self, call: LeafCall) -> None:
@@ -94,7 +94,7 @@ class _Record:
     def arrays(self) -> dict[str, Any]:
         forward = np.array(self.forward or np.empty((0, 4)), dtype=float)
         backward = np.array([moments(slots) for slots in self.gradients] or np.empty((0, 4)), dtype=float)
-        slopes = np.array(self.slopes or np.empty((0, 4)), dtype=float)
+        slopes = np.array(self.slopes or np.empty((0, 5)), dtype=float)
         return {
             "paths": tuple(path for path, _ in self.names), "kinds": tuple(kind for _, kind in self.names),
             "activation_rms": frozen(forward[:, 0]), "activation_zeros": frozen(forward[:, 1]),
@@ -102,6 +102,7 @@ class _Record:
             "gradient_rms": frozen(backward[:, 0]), "gradient_zeros": frozen(backward[:, 1]),
             "gradient_nonfinite": frozen(backward[:, 3], "<i8"), "slope": frozen(slopes[:, 0]),
             "saturated": frozen(slopes[:, 1]), "dead": frozen(slopes[:, 2]), "units": frozen(slopes[:, 3], "<i8"),
+            "channels": frozen(slopes[:, 4], "<i8"),
         }
 
 
@@ -112,13 +113,20 @@ def _keeper(slots: list[torch.Tensor | None], position: int) -> Any:
     return keep
 
 
-def _slope_statistics(slopes: torch.Tensor | None) -> tuple[float, float, float, int]:
+def _slope_statistics(slopes: torch.Tensor | None) -> tuple[float, float, float, int, int]:
     if slopes is None:
-        return math.nan, math.nan, math.nan, 0
+        return math.nan, math.nan, math.nan, 0, 0
     units = slopes.reshape(slopes.shape[0], -1) if slopes.dim() > 1 else slopes.reshape(1, -1)
     saturated = (units.mean(0) < SATURATION).double().mean()
     dead = (units == 0).all(0).double().mean()
-    return float(slopes.square().mean().sqrt()), float(saturated), float(dead), units.shape[1]
+    return float(slopes.square().mean().sqrt()), float(saturated), float(dead), units.shape[1], _channels(slopes)
+
+
+def _channels(slopes: torch.Tensor) -> int:
+    """Entries along the channel axis: the first after the samples of an image; of a sequence, which may have either, the shorter."""
+    if slopes.dim() < 3:
+        return slopes.shape[-1]
+    return slopes.shape[1] if slopes.dim() > 3 else min(slopes.shape[1:])
 
 
 def _parameter_arrays(model: nn.Module) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from gradcheck_suite.core.errors import NotApplicable, SubjectError
-from gradcheck_suite.probes.execution import floating, forward
+from gradcheck_suite.probes.execution import failures, floating, forward
 from gradcheck_suite.probes.nested import mapped
 from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.subject import Batch, Setup
@@ -42,8 +42,6 @@ def _in_precision(setup: Setup, dtype: torch.dtype, evaluation: bool) -> Iterato
     with preserved(setup.model), torch.enable_grad():
         torch.set_default_dtype(dtype)
         setup.model.double() if dtype == torch.float64 else setup.model.float()
-        if evaluation:
-            setup.model.eval()
 
         def cast(tensor: torch.Tensor) -> torch.Tensor:
             return tensor.to(dtype) if tensor.is_floating_point() else tensor
@@ -51,6 +49,9 @@ def _in_precision(setup: Setup, dtype: torch.dtype, evaluation: bool) -> Iterato
         args, kwargs = mapped(tuple(setup.batch.args), cast), mapped(dict(setup.batch.kwargs), cast)
         changed = replace(setup, batch=Batch(args, kwargs, mapped(setup.batch.targets, cast)))
         try:
+            if evaluation:
+                with failures("forward"):  # a model may do more than to set flags
+                    setup.model.eval()
             with preserved(setup.model):
                 output = forward(changed)
         except SubjectError as failure:

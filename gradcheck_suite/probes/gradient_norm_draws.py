@@ -136,7 +136,7 @@ def _norms(values: Any, samples: int) -> tuple[float, float]:
             continue
         square = torch.view_as_real(value.detach()).double().square() if value.is_complex() else value.detach().double().square()
         whole += float(square.sum())
-        first += float(square[0].sum()) if value.dim() and value.shape[0] == samples else float("nan")
+        first += float(square[0].sum()) if samples and value.dim() and value.shape[0] == samples else float("nan")
     return first, whole
 
 

@@ -14,8 +14,9 @@ Measured
 --------
 The share of units (entries of one sample) whose slope |φ'(x)|, averaged over the batch, is below 5 % of the largest slope the
 activation has. Slopes are measured by differentiating the activation itself at the inputs it received. With weights of symmetric law
-a rectifier's unit is negative on a given sample with probability 1/2, independently of the others, so that the number of saturated
-units is at most binomial(n, 1/2): the allowed share ends at its upper quantile.
+a rectifier's unit is negative on a given sample with probability 1/2, independently of those with other weights; the positions of one
+channel share theirs and may go together. So the saturated share is at most that of n coins, one a channel, binomial(n, 1/2): the allowed
+share ends at its upper quantile.
 
 Error
 -----
@@ -64,8 +65,8 @@ def measure(backward_pass: BackwardPass) -> Iterator[Evidence]:
     table = Table(title="Activation layers", columns=columns, rows=tuple((seen.paths[i], seen.kinds[i], *shares[i]) for i in layers))
     decades = 2 * sum(math.log10(slope) if (slope := float(seen.slope[i])) > 0 else -math.inf for i in layers)
     for index in layers:
-        units, share = int(seen.units[index]), float(seen.saturated[index])
-        allowed = binomial_upper(seen.alpha / len(layers), units, 0.5) / units
+        units, channels, share = int(seen.units[index]), int(seen.channels[index]), float(seen.saturated[index])
+        allowed = binomial_upper(seen.alpha / len(layers), channels, 0.5) / channels
         dead = f", {seen.dead[index]:.0%} of the units pass nothing at all" if seen.dead[index] else ""
         yield Evidence(
             quantity="share of saturated units", value=share, error=0.0, low=0.0, high=allowed, where=Where(module=seen.paths[index]),

@@ -13,8 +13,9 @@ the right values and never learns. Nothing fails: the loss may even fall, by wha
 Measured
 --------
 The number of backward passes, out of the three made, in which a parameter's gradient exists at all (``grad is not None``);
-the least over the parameters of a module. One piece of evidence per module that is reached, one for all that are not, which
-names the last of them in the model's order, for the cut lies behind it; one for the whole model where no parameter is reached.
+the least over the parameters of a module. One piece of evidence per module that is reached, one for all that ran and are not, which
+names the last of them in the model's order, for the cut lies behind it; one for all that never ran; one for the whole model where no
+parameter is reached.
 
 Error
 -----
@@ -45,6 +46,8 @@ from gradcheck_suite.core.architecture import Architecture, Defect, layer
 from gradcheck_suite.core.evidence import Evidence, Level, Where
 from gradcheck_suite.core.property import Property
 
+_NAMED = 6
+
 
 def trainable(first_steps: FirstSteps) -> str | None:
     """The loss is connected to something, or there is something to connect."""
@@ -58,6 +61,7 @@ def measure(first_steps: FirstSteps) -> Iterator[Evidence]:
         return
     reached = (~first_steps.missing).sum(axis=0)
     cut: list[Where] = []
+    unused: list[Where] = []
     for module, positions in first_steps.by_module().items():
         facts = [first_steps.parameters[position] for position in positions]
         least = positions[int(np.argmin(reached[list(positions)]))]
@@ -69,7 +73,12 @@ def measure(first_steps: FirstSteps) -> Iterator[Evidence]:
         elif any(fact.alternative for fact in facts):
             yield _evidence(float("nan"), where, "the module did not run on this batch, another of its list did")
         else:
-            yield _evidence(0, where, "the module never ran: not exercised by this batch, disconnected from the loss", Level.INDICATOR)
+            unused.append(where)
+    if unused:
+        named = ", ".join(where.module or "the model itself" for where in unused[1:_NAMED])
+        others = f"; nor did {len(unused) - 1} more: {named}{', ...' if len(unused) > _NAMED else ''}" if len(unused) > 1 else ""
+        yield _evidence(0, unused[0], f"the module never ran: not exercised by this batch, disconnected from the loss{others}",
+                        Level.INDICATOR)
     if cut:
         others = f"; nor do {len(cut) - 1} modules before it" if len(cut) > 1 else ""
         yield _evidence(0, cut[-1], "the module ran and receives no gradient: a detached branch, disconnected from the loss, cut between "

@@ -32,7 +32,7 @@ PyTorch documentation, Automatic mixed precision; Higham, Accuracy and Stability
 
 from collections.abc import Iterator
 
-from gradcheck_suite.captures.shipped_precision import ShippedPrecision
+from gradcheck_suite.captures.shipped_precision import Island, ShippedPrecision
 from gradcheck_suite.core.architecture import Architecture, Defect, layer
 from gradcheck_suite.core.evidence import Evidence, Level, Where
 from gradcheck_suite.core.property import Property
@@ -40,11 +40,20 @@ from gradcheck_suite.core.property import Property
 QUANTITY = "lines that cast to a narrower type"
 
 
+def by_module(islands: list[Island]) -> dict[str, list[Island]]:
+    """The islands of each module, in order of execution."""
+    found: dict[str, list[Island]] = {}
+    for island in islands:
+        found.setdefault(island.module, []).append(island)
+    return found
+
+
 def measure(shipped_precision: ShippedPrecision) -> Iterator[Evidence]:
     islands = [island for island in shipped_precision.islands if not island.autocast]
-    for island in islands:
-        yield Evidence(quantity=QUANTITY, value=1.0, error=0.0, low=0.0, high=0.0, note=island.cast,
-                       where=Where(module=island.module, source=island.source))
+    for module, casts in by_module(islands).items():
+        others = ", ".join(f"{cast.source} ({cast.cast})" for cast in casts[1:])
+        yield Evidence(quantity=QUANTITY, value=float(len(casts)), error=0.0, low=0.0, high=0.0,
+                       note=casts[0].cast + (f"; also {others}" if others else ""), where=Where(module=module, source=casts[0].source))
     if not islands:
         meant = len(shipped_precision.islands)
         note = f"{meant} casts in regions of automatic mixed precision" if meant else ""

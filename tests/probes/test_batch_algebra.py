@@ -190,3 +190,17 @@ def test_routing_by_the_sample_is_told():
 def test_residuals_below_the_roundoff_of_the_largest_terms_are_not_judged():
     kept = above_roundoff(np.array([1e-18, 1e-3, 1e-18]), np.array([1e-18, 10.0, 1.0]), DOUBLE)
     assert kept.tolist() == [0.0, 1e-3, 0.0]
+
+
+class Switching(nn.Linear):
+    """Runs itself on data of its own when its mode is set."""
+
+    def train(self, mode=True):
+        if not mode:
+            self.data = self(torch.ones(2, 3, dtype=torch.float32))
+        return super().train(mode)
+
+
+def test_a_mode_that_cannot_be_set_in_float64_is_a_fact():
+    with pytest.raises(NotApplicable, match="does not run in float64: RuntimeError: mat1"):
+        capture(lambda: Switching(3, 4))

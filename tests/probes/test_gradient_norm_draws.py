@@ -60,3 +60,23 @@ def test_layers_that_change_are_not_compared():
 
     with pytest.raises(NotApplicable, match="change"):
         gradient_norm_draws(Subject("changing", setup), BUDGETS["standard"], 0)
+
+
+class Waiting(nn.Module):
+    """A layer that gets no rows on its first batch, from token numbers without a sample axis of floats."""
+
+    def __init__(self):
+        super().__init__()
+        self.memory, self.layer = nn.Embedding(5, 3), nn.Linear(3, 2)
+
+    def forward(self, ids):
+        x = self.memory(ids)
+        return torch.cat([self.layer(x[:0]), self.layer(x)])
+
+
+def test_a_layer_without_rows_stops_nothing():
+    def setup(seed):
+        torch.manual_seed(seed)
+        return Setup(Waiting(), Batch((torch.arange(5),)))
+
+    assert gradient_norm_draws(Subject("waiting", setup), QUICK, 0).draws == 8
