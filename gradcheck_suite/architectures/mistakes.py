@@ -63,6 +63,11 @@ def partial_optimizer(optimizer: torch.optim.Optimizer, module: nn.Module, stren
         group["params"] = [parameter for parameter in group["params"] if id(parameter) not in left]
 
 
+def kept_gradients(optimizer: torch.optim.Optimizer, module: nn.Module, strength: float) -> None:
+    """The optimiser does not clear its gradients: those of all steps add up."""
+    vars(optimizer)["zero_grad"] = lambda set_to_none=True: None
+
+
 def scaled_loss(loss: Tensor, output: Tensor, module: nn.Module, strength: float) -> Tensor:
     """The loss is multiplied by the strength."""
     return strength * loss
@@ -112,6 +117,7 @@ MISTAKES = MappingProxyType({
     "ascent": Mistake("optimizer", ascent),
     "weight-decay": Mistake("optimizer", weight_decay),
     "partial-optimizer": Mistake("optimizer", partial_optimizer),
+    "kept-gradients": Mistake("optimizer", kept_gradients),
     "scaled-loss": Mistake("loss", scaled_loss),
     "clamped-loss": Mistake("loss", clamped_loss),
     "penalised-loss": Mistake("loss", penalised_loss),

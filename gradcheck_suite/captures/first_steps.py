@@ -32,7 +32,8 @@ class ParameterFact:
 class FirstSteps:
     """S steps of P parameters, in the order of ``parameters``.
 
-    The steps end early where the loss or a gradient is not finite: S is then the number of steps that were finite.
+    The steps end early where the loss or a gradient is not finite: S is then the number of steps that were finite. Steps at which the
+    optimiser leaves every parameter as it is do not count where one of the next moves some (gradients gathered over several batches).
 
     Attributes:
         parameters: the P parameters.
@@ -58,6 +59,7 @@ class FirstSteps:
         scale: (2,) largest absolute output, likewise.
         samples: number of samples, 0 where the outputs have no common leading axis.
         inputs_differ: whether some two samples have different inputs.
+        stale: names of parameters that a step moved and whose gradient, not zero, was still there after ``zero_grad``.
         frozen_changes: names of parameters that require no gradient and changed, and of buffers that changed in modules
             that were in evaluation mode.
     """
@@ -84,6 +86,7 @@ class FirstSteps:
     samples: int
     inputs_differ: bool
     frozen_changes: tuple[str, ...]
+    stale: tuple[str, ...] = ()
 
     @property
     def steps(self) -> int:

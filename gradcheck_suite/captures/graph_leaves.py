@@ -29,7 +29,7 @@ class GraphLeaves:
 
     Attributes:
         leaves: number of leaves of the graph that are parameters of the model.
-        foreign: those that are not; inputs and targets that require gradients are left out.
+        foreign: those that are not; inputs and targets that require gradients, and copies of them, are left out.
         trainable: names of the parameters that require a gradient.
         optimizer: class name of the optimiser, ``""`` without one.
         uncovered: names of trainable parameters that it does not hold.

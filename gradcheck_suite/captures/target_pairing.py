@@ -7,7 +7,10 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetPairing:
-    """The loss of random outputs, scaled like the targets, against permutations of the targets.
+    """The loss of random outputs against permutations of the targets.
+
+    Outputs are drawn twice, scaled like the targets and standard normal (a loss may take logarithms or rates); the draw whose loss changes
+    more is told.
 
     Attributes:
         samples: number of samples, 0 where outputs, inputs and targets have no common leading axis.

@@ -1,10 +1,11 @@
 """What a short training on one fixed batch reached, against yardsticks that come from the subject's own loss."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from gradcheck_suite.captures.codec import frozen
 from gradcheck_suite.captures.unit_activity import LayerActivity
 from gradcheck_suite.core.exhibits import Curve, Series
 from gradcheck_suite.core.property import NoFailure
@@ -13,7 +14,10 @@ from gradcheck_suite.core.property import NoFailure
 # best constant's loss explained.
 BEATEN = 0.05
 HORIZON = 100
+# Student's t at 2.5 % in each tail, by degrees of freedom.
+_T = {1: 12.71, 2: 4.303, 3: 3.182, 4: 2.776}
 LEARNING_RATE, ZEROED = "learning rate", "zeroed inputs"
+PAIRS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +32,8 @@ class Attempt:
         constant: loss of the best constant output, in the same units; NaN where none could be found.
         constant_error: what a second search from there still gained.
         error: the exception that ended the training, ``""`` for none.
+        weight_norms: (S - 1,) Euclidean norm of all trainable parameters before each step; empty for trials.
+        gradient_norms: (S - 1,) Euclidean norm of the gradient at each step; empty for trials.
     """
 
     change: str
@@ -36,11 +42,24 @@ class Attempt:
     constant_error: float
     factor: float = 1.0
     error: str = ""
+    weight_norms: np.ndarray = field(default_factory=lambda: frozen([]))
+    gradient_norms: np.ndarray = field(default_factory=lambda: frozen([]))
 
     @property
     def finite(self) -> bool:
         """Whether all losses are finite and nothing was raised."""
         return bool(np.isfinite(self.losses).all()) and not self.error and self.losses.size > 0
+
+    def growth(self, norms: np.ndarray) -> tuple[float, float] | None:
+        """The change of a norm from the first step to the last tenth of the steps in decades, and half of its range over that tenth.
+
+        ``None`` for fewer than ten steps with a norm that is finite and not zero.
+        """
+        known = np.log10(norms[np.isfinite(norms) & (norms > 0)])
+        if known.size < 10:
+            return None
+        last = known[-(known.size // 10):] if known.size >= 20 else known[-2:]
+        return float(last.mean() - known[0]), float(np.ptp(last)) / 2.0
 
     @property
     def reached(self) -> float:
@@ -109,10 +128,12 @@ class Training:
     """The short training and what it is compared with.
 
     Attributes:
-        attempts: the subject's own set-up, one per initialisation; one where its first gain leaves no doubt, a third where
-            two disagree.
-        trials: the same with one thing changed, run only where the subject's own set-up explains less than half, and not for a
-            subject with a remedy applied.
+        attempts: the subject's own set-up, one per initialisation; one where it explains more than half of the best constant's loss,
+            else three. Trials begin where the first begins, which fails where the mean of them does.
+        trials: the same with one thing changed, from the initialisation of the first attempt, run only where the subject's own set-up
+            explains less than half, and not for a subject with a remedy applied.
+        twins: gains of trainings on inputs that say nothing, each from the initialisation of an attempt of its own: ``(attempt's gain,
+            twin's gain)``; run only where an attempt gains a little, until one twin is no worse.
         steps: steps of one attempt.
         intended: steps that the owner means to train, 0 where unknown.
         samples: number of samples in the batch, 0 where the outputs have no common leading axis.
@@ -123,6 +144,7 @@ class Training:
         unbounded: whether a constant output drives the loss below every bound that was tried.
         breakdown: where the first attempt stopped being finite.
         activity: units of the first attempt's model after its last step.
+        activity_at_start: the same before its first step.
         optimizer: class name of the optimiser.
         learning_rate: of its first group, NaN where it has none.
     """
@@ -140,6 +162,8 @@ class Training:
     activity: tuple[LayerActivity, ...]
     optimizer: str
     learning_rate: float
+    twins: tuple[tuple[float, float], ...] = ()
+    activity_at_start: tuple[LayerActivity, ...] = ()
 
     @property
     def own(self) -> Attempt:
@@ -148,8 +172,19 @@ class Training:
 
     @property
     def gain(self) -> float:
-        """Median gain over the attempts (see ``Attempt.gain``)."""
-        return float(np.median([attempt.gain for attempt in self.attempts]))
+        """Mean gain over the attempts (see ``Attempt.gain``), of several each counting as no worse than -1.
+
+        One initialisation that begins beyond the best constant output by luck does not hide others that never get there.
+        """
+        return _mean([attempt.gain for attempt in self.attempts])
+
+    @property
+    def half_width(self) -> float:
+        """Half-width of the 95 % t interval of ``gain`` over the attempts; infinite for one attempt."""
+        gains = [max(attempt.gain, -1.0) for attempt in self.attempts]
+        if len(gains) < 2:
+            return math.inf
+        return _T.get(len(gains) - 1, 2.6) * float(np.std(gains, ddof=1)) / math.sqrt(len(gains))
 
     @property
     def explains(self) -> bool:
@@ -158,7 +193,7 @@ class Training:
 
     @property
     def outlook(self) -> float:
-        """Median gain after the owner's number of steps, if the loss went on falling as it did.
+        """Mean gain after the owner's number of steps, if the loss went on falling as it did.
 
         The fall per third of the probe is continued as a geometric series with the ratio of the last two thirds, at most 1: a loss that
         falls ever more slowly comes to rest, one that falls evenly goes on along its tangent. Where the owner's number is not
@@ -172,7 +207,7 @@ class Training:
         for attempt in self.attempts:
             expected = attempt.reached - _further_fall(attempt.losses, intended - self.steps)
             gains.append((attempt.constant - expected) / abs(attempt.constant) if attempt.constant else math.nan)
-        return float(np.median(gains))
+        return _mean(gains)
 
     @property
     def failing(self) -> bool:
@@ -197,12 +232,16 @@ class Training:
         return max(trial.gain, -1.0) - max(self.own.gain, -1.0) if not math.isnan(trial.gain) else 0.0
 
     def above_floor(self) -> bool:
-        """Whether every initialisation gains something, by more than they differ above a training on inputs that say nothing, and
-        no trial does better by half of the best constant's loss."""
-        twins, gains = self.trial(ZEROED), [attempt.gain for attempt in self.attempts]
-        if any(self.advantage(trial) > 0.5 for trial in self.trials):
+        """Whether something is learnt of the inputs although it is little: the loss may have a high floor.
+
+        That is so where every attempt gains more than its twin, a training from the same initialisation on inputs that say nothing
+        (a sign test over ``PAIRS`` pairs, 3 % in one tail), where the least of them does so by more than the attempts differ, and where
+        no trial does better by half of the best constant's loss.
+        """
+        gains = [own for own, _ in self.twins]
+        if len(gains) < PAIRS or any(self.advantage(trial) > 0.5 for trial in self.trials):
             return False
-        return bool(twins) and min(gains) > 0 and min(gains) - twins[0].gain > max(gains) - min(gains)
+        return min(gains) > 0 and min(own - twin for own, twin in self.twins) > max(gains) - min(gains)
 
     def curve(self) -> Curve:
         """The losses of all initialisations, each over its own best constant's loss."""
@@ -219,6 +258,10 @@ class Training:
     def trial(self, change: str) -> tuple[Attempt, ...]:
         """The trials of one kind of change."""
         return tuple(trial for trial in self.trials if trial.change == change)
+
+
+def _mean(gains: list[float]) -> float:
+    return gains[0] if len(gains) == 1 else float(np.mean([max(gain, -1.0) if not math.isnan(gain) else gain for gain in gains]))
 
 
 def _further_fall(losses: np.ndarray, steps: int) -> float:

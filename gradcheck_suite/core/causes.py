@@ -14,7 +14,7 @@ from gradcheck_suite.core.finding import Finding
 
 # Defects that stand for themselves: what they do follows by algebra, and nothing else explains them.
 DEFECTS = (
-    "backprop-agreement", "gradient-determinism", "leaf-registration", "optimizer-coverage", "gradient-reach", "sample-independence",
+    "backprop-agreement", "gradient-determinism", "leaf-registration", "optimizer-coverage", "gradient-clearing", "gradient-reach", "sample-independence",
     "causal-order", "target-pairing", "target-variety", "input-variety", "loss-boundedness", "descent-direction", "frozen-state",
     "operation-stability", "operation-stability-in-training", "operand-dtypes", "unit-distinctness", "live-layers",
 )
@@ -24,7 +24,7 @@ CANDIDATES = (
     "temporal-persistence", "temporal-boundedness", "attention-spread", "update-resolution", "epsilon-smallness", "input-scale",
     "input-scale-at-start", "learning-rate-stability", "learning-rate-sufficiency", "weight-consistency", "weight-variance",
     "target-scale", "slopes-off-the-flat", "unsaturated-fraction", "gradient-scale-across-depth", "gradient-scale-per-layer",
-    "sharpness-within-stability", "initial-loss", "live-units-after-training", "gradient-precision",
+    "sharpness-within-stability", "initial-loss", "live-units-after-training", "weight-growth", "gradient-growth", "gradient-precision",
 )
 # What a reader sees first and can do least about.
 SYMPTOMS = ("gradient-activity", "finite-gradients", "output-dependence", "convergent-training", "advantage-over-constant")
@@ -58,6 +58,11 @@ EXPLAINED_BY: Mapping[str, frozenset[str]] = MappingProxyType({
     "input-scale": frozenset(_UNSTABLE),
     "input-scale-at-start": frozenset((*_UNSTABLE, "input-scale")),
     "learning-rate-stability": frozenset(_UNSTABLE),
+    "weight-growth": frozenset((*_UNSTABLE, *_GROWING, "learning-rate-stability", "regularization-strength", "input-scale",
+                                "loss-boundedness", "descent-direction")),
+    "gradient-growth": frozenset((*_UNSTABLE, *_GROWING, *_SHRINKING, "learning-rate-stability", "input-scale", "loss-boundedness",
+                                  "descent-direction", "output-range", "weight-growth", "live-units-after-training", "live-layers",
+                                  "slopes-off-the-flat")),
 })
 
 _RANK = {name: index for index, name in enumerate((*DEFECTS, *CANDIDATES, *SYMPTOMS))}

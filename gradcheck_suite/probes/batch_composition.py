@@ -38,11 +38,11 @@ def batch_composition(subject: Subject, budget: Budget, seed: int) -> BatchCompo
             found = [_mixing(setup, _alone(setup.batch, samples, row), partial(_row, row)) for row in (0, samples - 1)]
             mixing = max(found, key=lambda one: (one.module is not None, one.change / (one.scale or 1.0)))
             related = _related(setup, output, samples, mixing)
-        shift, positions = _shift(setup.batch)
+        shift, positions, teacher = _shift(setup.batch)
         foresight = None
-        if shift and samples:
+        if teacher is not None and samples:
             last = positions - 1
-            foresight = _mixing(setup, _changed_end(setup.batch, positions), lambda tensor: tensor[:, :last])
+            foresight = _mixing(setup, _changed_end(setup.batch, teacher), lambda tensor: tensor[:, :last])
     return BatchComposition(samples=samples, related=related, mixing=mixing, shift=shift, positions=positions, foresight=foresight)
 
 
@@ -136,10 +136,13 @@ def _alone(batch: Batch, samples: int, row: int) -> Batch:
     return _with(batch, lambda tensor: tensor[row : row + 1].expand(tensor.shape).clone() if _batched(tensor, samples) else tensor)
 
 
-def _changed_end(batch: Batch, positions: int) -> Batch:
-    """The batch with the last position of every sequence replaced by the sequence's first (and by its negative, for numbers)."""
+def _changed_end(batch: Batch, teacher: Tensor) -> Batch:
+    """The batch with the last position of the input whose later positions are the targets replaced by another one's value.
+
+    Other inputs of as many positions (the source of a translation, a mask) may be seen whole, and stay.
+    """
     def change(tensor: Tensor) -> Tensor:
-        if tensor.dim() < 2 or tensor.shape[1] != positions:
+        if tensor is not teacher:
             return tensor
         other = tensor.clone()
         end = tensor[:, -1]
@@ -182,18 +185,18 @@ def _repeated(axis: int, length: int, tensor: Tensor) -> Tensor:
     return tensor.narrow(axis, 0, 1).expand(tensor.shape).clone()
 
 
-def _shift(batch: Batch) -> tuple[int, int]:
-    """By how many positions the targets are the inputs of later positions, and the number of positions."""
+def _shift(batch: Batch) -> tuple[int, int, Tensor | None]:
+    """By how many positions the targets are the inputs of later positions, the number of positions, and that input."""
     targets = batch.targets
     if not isinstance(targets, Tensor) or targets.dim() < 2:
-        return 0, 0
+        return 0, 0, None
     for given in tensors((batch.args, dict(batch.kwargs))):
         if given.shape != targets.shape or bool((given == given[:, :1]).all()):
             continue
         for shift in _SHIFTS:
             if given.shape[1] > 2 * shift and bool((targets[:, :-shift] == given[:, shift:]).all()):
-                return shift, int(given.shape[1])
-    return 0, 0
+                return shift, int(given.shape[1]), given
+    return 0, 0, None
 
 
 def _with(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:

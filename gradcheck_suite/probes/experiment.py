@@ -15,13 +15,15 @@ from gradcheck_suite.subject import Batch, Setup
 class Experiment:
     """A model, its batch, its loss and its optimiser.
 
-    ``seed`` decides the cotangent that stands in for a loss where the subject has none. The caller keeps the model's state
-    (``probes.state.preserved``).
+    ``kept`` are the parameters whose gradient, not zero, was still there after the optimiser's ``zero_grad``. ``seed`` decides the
+    cotangent that stands in for a loss where the subject has none. The caller keeps the model's state (``probes.state.preserved``).
     """
 
     def __init__(self, setup: Setup, seed: int) -> None:
         self.setup, self.seed, self.model = setup, seed, setup.model
         self.optimizer = made_optimizer(setup)
+        self.kept: list[nn.Parameter] = []
+        self._begun = False
 
     def output(self, batch: Batch | None = None) -> Any:
         """The model's output on a batch, the subject's own by default."""
@@ -34,11 +36,19 @@ class Experiment:
         return objective(self.setup, self.output() if output is None else output, self.seed)
 
     def gradients(self) -> torch.Tensor:
-        """Clear old gradients, run forward and backward, return the loss; gradients are in ``.grad``."""
-        for parameter in self.model.parameters():
-            parameter.grad = None
+        """Clear old gradients, run forward and backward, return the loss; gradients are in ``.grad``.
+
+        The optimiser clears the gradients that it made steps with itself, as in the owner's training.
+        """
         if self.optimizer is not None:
             self.optimizer.zero_grad(set_to_none=True)
+        groups = self.optimizer.param_groups if self.optimizer is not None and self._begun else []
+        held = {id(p) for group in groups for p in group["params"]}
+        for parameter in self.model.parameters():
+            if id(parameter) not in held:
+                parameter.grad = None
+        self._begun = True
+        self.kept = [p for p in self.model.parameters() if p.grad is not None and bool(p.grad.any())]
         loss = self.loss()
         if loss.requires_grad:
             with failures("backward"):

@@ -1,5 +1,6 @@
 """First steps: three optimiser steps on one batch, every parameter compared with itself bit by bit."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,6 +15,8 @@ from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.subject import Subject
 
 STEPS = 3
+# Steps at which an optimiser may hold every parameter back (it gathers gradients, or its rate begins at zero) until it moves one.
+_LONGEST = 16
 _CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 
 
@@ -27,8 +30,8 @@ def first_steps(subject: Subject, budget: Budget, seed: int) -> FirstSteps:
     setup = realise(subject, seed)
     with preserved(setup.model), torch.enable_grad():
         record = _Record(Experiment(setup, seed))
-        for _ in range(STEPS):
-            if not record.step():
+        for _ in range(_LONGEST):
+            if not record.step() or len(record.rows) == STEPS:
                 break
         return record.capture()
 
@@ -41,14 +44,15 @@ class _Record:
         self.named = list(run.model.named_parameters())
         self.held = {id(p) for group in (run.optimizer.param_groups if run.optimizer else ()) for p in group["params"]}
         self.frozen = _frozen_state(run.model)
-        self.rows: list[dict[str, list[Any]]] = []
-        self.losses: list[float] = []
-        self.progress: list[tuple[float, float]] = []
+        self.rows: list[_Row] = []
+        self.held_back: list[_Row] = []
         self.identical = [[_identical(p) for _, p in self.named]]
         self.connected = True
         self.entered: set[str] = set()
         self.reached: set[int] = set()
         self.damped = [-1] * len(self.named)
+        self.moved: set[int] = set()
+        self.stale: set[int] = set()
         self.outputs = [self._outputs()]
 
     def step(self) -> bool:
@@ -56,6 +60,7 @@ class _Record:
         with _Entered(self.run.model) as entered:
             loss = self.run.gradients()
         self.entered |= entered.paths
+        self.stale |= self.moved & {id(p) for p in self.run.kept}
         self.reached |= {id(p) for _, p in self.named if p.grad is not None}
         self.connected = self.connected and (bool(self.reached) or not any(p.requires_grad for _, p in self.named))
         if not is_finite(loss, *(_dense(p.grad) for _, p in self.named)):
@@ -63,33 +68,39 @@ class _Record:
         gradients = [None if p.grad is None else _dense(p.grad).detach().clone() for _, p in self.named]
         before = [p.detach().clone() for _, p in self.named]
         self.run.step()
-        self.losses.append(float(loss))
-        self._row(gradients, before)
+        self.moved = {id(p) for (_, p), old in zip(self.named, before, strict=True) if not torch.equal(p.detach(), old)}
+        (self.rows if self.moved or self.run.optimizer is None else self.held_back).append(self._row(float(loss), gradients, before))
         return is_finite(*(p.detach() for _, p in self.named))
 
     def capture(self) -> FirstSteps:
         """The rows as arrays."""
-        count, width = len(self.rows), len(self.named)
+        rows = self.rows or self.held_back[:STEPS]
+        count, width = len(rows), len(self.named)
         self.identical.append([_identical(p) for _, p in self.named])
         self.outputs.append(self._outputs())
 
         def table(name: str, dtype: str) -> Any:
-            return frozen([row[name] for row in self.rows] if count else [[0] * width] * 0, dtype).reshape(count, width)
+            return frozen([row.columns[name] for row in rows] if count else [[0] * width] * 0, dtype).reshape(count, width)
 
         return FirstSteps(
-            parameters=tuple(self._fact(name, p) for name, p in self.named), planned=STEPS, connected=self.connected,
+            parameters=tuple(self._fact(name, p) for name, p in self.named), planned=self._planned(), connected=self.connected,
             stepped=self.run.optimizer is not None, optimizer=type(self.run.optimizer).__name__ if self.run.optimizer else "",
-            losses=frozen(self.losses), missing=table("missing", "|b1"), zero=table("zero", "|b1"),
+            losses=frozen([row.loss for row in rows]), missing=table("missing", "|b1"), zero=table("zero", "|b1"),
             gradient_norm=table("gradient_norm", "<f8"), update_norm=table("update_norm", "<f8"),
             weight_norm=table("weight_norm", "<f8"), moving=table("moving", "<i8"), stuck=table("stuck", "<i8"),
-            damped=frozen(self.damped, "<i8"), progress=frozen([value for value, _ in self.progress]),
-            progress_error=frozen([error for _, error in self.progress]), identical=frozen(self.identical, "|b1"),
+            damped=frozen(self.damped, "<i8"), progress=frozen([row.progress for row in rows]),
+            progress_error=frozen([row.progress_error for row in rows]), identical=frozen(self.identical, "|b1"),
             spread=frozen([spread for spread, _, _ in self.outputs]), scale=frozen([scale for _, scale, _ in self.outputs]),
             samples=self.outputs[0][2], inputs_differ=_inputs_differ(self.run, self.outputs[0][2]),
+            stale=tuple(name for name, p in self.named if id(p) in self.stale),
             frozen_changes=tuple(name for name, old in self.frozen.items() if not _same(old, _state(self.run.model, name))),
         )
 
-    def _row(self, gradients: list[torch.Tensor | None], before: list[torch.Tensor]) -> None:
+    def _planned(self) -> int:
+        """Steps that were to be made: fewer where the optimiser held the parameters back at most of them."""
+        return min(STEPS, len(self.rows)) if self.rows and len(self.rows) + len(self.held_back) == _LONGEST else STEPS
+
+    def _row(self, loss: float, gradients: list[torch.Tensor | None], before: list[torch.Tensor]) -> "_Row":
         row: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
         total, size, longest = 0.0, 0.0, 1
         for position, ((_, parameter), gradient, old) in enumerate(zip(self.named, gradients, before, strict=True)):
@@ -108,8 +119,7 @@ class _Record:
                 size += float(products.abs().sum())
                 longest = max(longest, products.numel())
                 self.damped[position] = _damped(self.run.optimizer, parameter, nonzero)
-        self.rows.append(row)
-        self.progress.append((total, longest * torch.finfo(torch.float64).eps * size))
+        return _Row(loss, row, total, longest * torch.finfo(torch.float64).eps * size)
 
     def _fact(self, name: str, parameter: nn.Parameter) -> ParameterFact:
         module, _, own = name.rpartition(".")
@@ -128,6 +138,16 @@ class _Record:
         scale = max((float(tensor.abs().max()) for tensor in found), default=0.0)
         spread = max((float((tensor - tensor[:1]).abs().max()) for tensor in found), default=0.0) if samples > 1 else 0.0
         return spread, scale, samples
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One step: the loss before it, the columns of the capture, and the first-order change of the loss with its error."""
+
+    loss: float
+    columns: dict[str, list[Any]]
+    progress: float
+    progress_error: float
 
 
 _COLUMNS = ("missing", "zero", "gradient_norm", "update_norm", "weight_norm", "moving", "stuck")

@@ -28,10 +28,10 @@ def graph_leaves(subject: Subject, budget: Budget, seed: int) -> GraphLeaves:
         loss = run.loss()
         found = leaves(loss)
         own = {id(p): name for name, p in setup.model.named_parameters()}
-        given = {id(tensor) for tensor in tensors((setup.batch.args, dict(setup.batch.kwargs), setup.batch.targets))}
+        given = tensors((setup.batch.args, dict(setup.batch.kwargs), setup.batch.targets))
         held = [p for group in (run.optimizer.param_groups if run.optimizer else ()) for p in group["params"]]
         counts = Counter(id(p) for p in held)
-        foreign = [leaf for leaf in found if id(leaf) not in own and id(leaf) not in given]
+        foreign = [leaf for leaf in found if id(leaf) not in own and not _is_given(leaf, given)]
         behind = {id(leaf) for leaf in found}
         return GraphLeaves(
             leaves=sum(id(leaf) in own for leaf in found), foreign=tuple(_foreign(setup.model, leaf, counts) for leaf in foreign),
@@ -41,6 +41,14 @@ def graph_leaves(subject: Subject, budget: Budget, seed: int) -> GraphLeaves:
             repeated=tuple(name for key, name in own.items() if counts[key] > 1),
             strangers=tuple(tuple(p.shape) for p in held if id(p) not in own and id(p) not in behind),
         )
+
+
+def _is_given(leaf: torch.Tensor, given: list[torch.Tensor]) -> bool:
+    """Whether a leaf is an input, or a detached view or copy of one: a coordinate that the model differentiates in."""
+    if isinstance(leaf, nn.Parameter):
+        return False
+    return any(leaf is one or (leaf.shape == one.shape and leaf.dtype == one.dtype and torch.equal(leaf.detach(), one.detach()))
+               for one in given)
 
 
 def _foreign(model: nn.Module, leaf: torch.Tensor, held: Counter[int]) -> ForeignLeaf:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -16,7 +17,7 @@ from gradcheck_suite.probes.experiment import Experiment, require_loss
 from gradcheck_suite.probes.nested import mapped, replaced
 from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.probes.training.yardsticks import Outputs
-from gradcheck_suite.subject import Subject
+from gradcheck_suite.subject import Setup, Subject
 
 Tensor = torch.Tensor
 PERMUTATIONS = 3
@@ -36,9 +37,37 @@ def target_pairing(subject: Subject, budget: Budget, seed: int) -> TargetPairing
     targets = tensors(setup.batch.targets)
     samples = outputs.samples if any(t.dim() and t.shape[0] == outputs.samples for t in targets) else 0
     generator = torch.Generator().manual_seed(derive(seed, "outputs"))
-    drawn = [_drawn(value, index, outputs, targets, generator) for index, value in enumerate(outputs.values)]
-    wide = [value.double() for value in drawn]
+    scaled = [_drawn(value, index, outputs, targets, generator) for index, value in enumerate(outputs.values)]
+    plain = [_drawn(value, index, outputs, [], generator) for index, value in enumerate(outputs.values)]
     orders = [torch.randperm(samples, generator=generator) for _ in range(PERMUTATIONS)] if samples > 1 else []
+    seen = max((_losses(setup, outputs, drawn, orders) for drawn in (scaled, plain)), key=_Losses.spread)
+    given = tensors((setup.batch.args, dict(setup.batch.kwargs)))
+    return TargetPairing(
+        samples=samples, loss=seen.loss, permuted=frozen(seen.permuted), altered=seen.altered, eps=seen.eps,
+        output_shape=tuple(scaled[0].shape) if scaled else (), target_shape=tuple(targets[0].shape) if targets else (),
+        targets_equal=samples > 1 and _equal(targets, samples), inputs_equal=outputs.samples > 1 and _equal(given, outputs.samples),
+        has_targets=bool(targets), target_mean=_mean(targets), target_scale=_scale(targets), input_scale=_scale(given),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Losses:
+    """The loss of some outputs with the targets in their order, in other orders, and of other values; and its resolution."""
+
+    loss: float
+    permuted: list[float]
+    altered: float
+    eps: float
+
+    def spread(self) -> float:
+        """Largest change under a permutation, relative to the loss; -1 where one is not finite."""
+        if not all(map(math.isfinite, (self.loss, *self.permuted))):
+            return -1.0
+        return max((abs(value - self.loss) for value in self.permuted), default=0.0) / (abs(self.loss) or 1.0)
+
+
+def _losses(setup: Setup, outputs: Outputs, drawn: list[Tensor], orders: list[Tensor]) -> _Losses:
+    wide = [value.double() for value in drawn]
 
     def loss(change: Callable[[Tensor], Tensor], double: bool = True) -> float:
         assert setup.loss is not None
@@ -52,14 +81,7 @@ def target_pairing(subject: Subject, budget: Budget, seed: int) -> TargetPairing
         loss = partial(loss, double=False)
         reference, eps = loss(lambda tensor: tensor), max((torch.finfo(value.dtype).eps for value in drawn), default=0.0)
     permuted = [loss(partial(_reordered, order)) for order in orders]
-    given = tensors((setup.batch.args, dict(setup.batch.kwargs)))
-    return TargetPairing(
-        samples=samples, loss=reference, permuted=frozen(permuted), altered=loss(_altered) if orders else math.nan,
-        eps=eps,
-        output_shape=tuple(drawn[0].shape) if drawn else (), target_shape=tuple(targets[0].shape) if targets else (),
-        targets_equal=samples > 1 and _equal(targets, samples), inputs_equal=outputs.samples > 1 and _equal(given, outputs.samples),
-        has_targets=bool(targets), target_mean=_mean(targets), target_scale=_scale(targets), input_scale=_scale(given),
-    )
+    return _Losses(reference, permuted, loss(_altered) if orders else math.nan, eps)
 
 
 def _drawn(value: Tensor, index: int, outputs: Outputs, targets: list[Tensor], generator: torch.Generator) -> Tensor:

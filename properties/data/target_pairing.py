@@ -12,8 +12,8 @@ targets do the same.
 
 Measured
 --------
-The loss of random outputs, scaled like the targets, with the targets in their order and in three other orders; the largest difference,
-relative to the loss.
+The loss of random outputs with the targets in their order and in three other orders; the largest difference, relative to the loss.
+Outputs are drawn scaled like the targets and, again, standard normal; the larger of the two differences counts.
 
 Error
 -----

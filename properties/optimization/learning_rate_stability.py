@@ -45,8 +45,8 @@ def slower(training: Training) -> list[Attempt]:
 
 
 def doubtful(training: Training) -> str | None:
-    """The set-up does not learn well, and smaller rates were tried."""
-    if training.explains:
+    """Some initialisation does not learn well, and smaller rates were tried from it."""
+    if not training.trials and training.explains:
         return training.nothing_to_explain()
     unmet = "no smaller learning rate was tried: a larger one explains the failure, or none can"
     return None if slower(training) else training.untried(unmet)

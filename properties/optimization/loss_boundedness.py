@@ -2,7 +2,7 @@
 
 Conditions
 ----------
-The subject has a loss and an optimiser, and its outputs have an axis of samples.
+The subject has a loss, targets and an optimiser, and its outputs have an axis of samples.
 
 Why it matters
 --------------
@@ -24,7 +24,9 @@ Look at the sign of the loss; give ``nll_loss`` the result of ``log_softmax``, o
 
 Limits
 ------
-Objectives that are meant to be unbounded (policy gradients, the critic of a Wasserstein GAN) are violated by design: an indicator.
+Objectives that are meant to be unbounded (the critic of a Wasserstein GAN) are violated by design: an indicator. Log-probabilities
+weighted with both signs (policy gradients), for which the negative of the loss is unbounded too, hold; so do losses without targets, where
+the outputs may be an objective that the model computes.
 
 Sources
 -------

@@ -1,6 +1,7 @@
 """The arithmetic of the training capture: gains, outlooks, comparisons."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,11 +32,22 @@ def test_gain_is_the_share_of_the_constants_loss_that_is_explained():
     assert attempt(FLAT, error="it raised").gain == -math.inf
 
 
-def test_the_median_of_the_attempts_decides():
-    assert training(FLAT, GOOD, GOOD).gain > 0.9
-    assert training(FLAT, FLAT, GOOD).failing
+def test_the_mean_of_the_attempts_decides():
+    lucky, worse = [0.6] * 100, [9.0] * 100
+    assert training(GOOD, GOOD, GOOD).gain > 0.9
+    assert training(FLAT, FLAT, FLAT).failing
+    assert training(lucky, lucky, worse).gain == pytest.approx((0.4 + 0.4 - 1.0) / 3)
+    assert training(lucky, lucky, worse).failing
     assert not training(GOOD).failing
+    assert training(worse).gain == pytest.approx(-8.0)
     assert training([1.0, math.inf]).failing
+
+
+def test_the_mean_gain_has_a_t_interval():
+    gains = np.array([0.1, 0.2, 0.4])
+    seen = training(*([1.0 - gain] * 100 for gain in gains))
+    assert seen.half_width == pytest.approx(4.303 * gains.std(ddof=1) / math.sqrt(3), rel=1e-4)
+    assert training(FLAT).half_width == math.inf
 
 
 def test_a_loss_that_falls_evenly_goes_on_along_its_tangent():
@@ -75,11 +87,14 @@ def test_a_trial_is_compared_with_the_set_up_itself():
 
 
 def test_little_that_is_learnt_counts_where_nothing_is_learnt_from_nothing():
-    little, other, nothing = [1.0] * 50 + [0.97] * 50, [1.0] * 50 + [0.971] * 50, attempt(FLAT, change="zeroed inputs")
-    assert training(little, other, trials=(nothing,)).above_floor()
-    assert not training(little, other).above_floor()
-    assert not training(little, FLAT, trials=(nothing,)).above_floor()
-    assert not training(little, other, trials=(nothing, attempt(GOOD, change="learning rate", factor=10.0))).above_floor()
+    little, other = [1.0] * 50 + [0.97] * 50, [1.0] * 50 + [0.971] * 50
+    better = ((0.03, 0.0), (0.029, 0.001), (0.031, 0.0), (0.03, -0.1), (0.03, 0.0))
+    seen = training(little, other)
+    assert replace(seen, twins=better).above_floor()
+    assert not replace(seen, twins=better[:4]).above_floor()
+    assert not replace(seen, twins=(*better[:4], (0.03, 0.03))).above_floor()
+    assert not replace(seen, twins=(*better[:4], (0.002, 0.0))).above_floor()
+    assert not replace(seen, twins=better, trials=(attempt(GOOD, change="learning rate", factor=10.0),)).above_floor()
 
 
 def test_curves_leave_out_what_is_not_finite():

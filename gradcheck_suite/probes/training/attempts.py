@@ -1,7 +1,7 @@
 """Trainings on one fixed batch: the subject's own set-up, and the same with a single thing changed."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,10 +44,13 @@ def trained(run: Experiment, steps: int, constant: Constant, change: Changed = A
     A trial that has a rival ends after a third of the steps where it is no better than that.
     """
     losses: list[float] = []
+    norms: list[tuple[float, float]] = []
     error = ""
     try:
         for step in range(steps):
             losses.append(float(run.gradients()))
+            if not change.name:
+                norms.append(_norms(run.model))
             if not math.isfinite(losses[-1]) or (step == steps // 3 and _behind(losses, change.rival, constant.value)):
                 break
             run.step()
@@ -57,7 +60,15 @@ def trained(run: Experiment, steps: int, constant: Constant, change: Changed = A
     except SubjectError as failure:
         error = str(failure)
     return Attempt(change=change.name, factor=change.factor, losses=frozen(losses), constant=constant.value, constant_error=constant.error,
-                   error=error)
+                   error=error, weight_norms=frozen([weight for weight, _ in norms]), gradient_norms=frozen([slope for _, slope in norms]))
+
+
+def _norms(model: nn.Module) -> tuple[float, float]:
+    """Euclidean norms of all trainable parameters and of their gradients."""
+    trained = [p for p in model.parameters() if p.requires_grad and p.layout == torch.strided]
+    gradients = [p.grad for p in trained if p.grad is not None and p.grad.layout == torch.strided]
+    weights = torch.nn.utils.get_total_norm([p.detach() for p in trained])
+    return float(weights), float(torch.nn.utils.get_total_norm(gradients))
 
 
 def _behind(losses: list[float], rival: np.ndarray | None, constant: float) -> bool:
@@ -68,9 +79,17 @@ def _behind(losses: list[float], rival: np.ndarray | None, constant: float) -> b
     return not np.mean(losses[last]) < np.mean(rival[: len(losses)][last]) - _NOTICEABLE * abs(constant)
 
 
-def zeroed_twin(subject: Subject, seed: int, steps: int) -> Attempt | None:
-    """The subject's own training on inputs that say nothing: zeros, or the first sample's tokens for all samples."""
-    return _trial(subject, seed, steps, Changed(ZEROED, _zeroed_inputs))
+def twins(subject: Subject, seeds: Sequence[int], steps: int, attempts: Sequence[Attempt]) -> Iterator[tuple[float, float]]:
+    """Gains of attempts from the seeds, the first of which were made already, each with its twin's: the same training on inputs that say
+    nothing (zeros, or the first sample's tokens for all samples). They end with the first twin that is no worse."""
+    for position, seed in enumerate(seeds):
+        own = attempts[position] if position < len(attempts) else attempt(subject, seed, steps)
+        twin = _trial(subject, seed, steps, Changed(ZEROED, _zeroed_inputs))
+        if twin is None:
+            return
+        yield own.gain, twin.gain
+        if not own.gain > twin.gain:
+            return
 
 
 def attempt(subject: Subject, seed: int, steps: int) -> Attempt:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from gradcheck_suite.captures.training import Reach
-from gradcheck_suite.probes.execution import floating
+from gradcheck_suite.probes.execution import floating, tensors
 from gradcheck_suite.probes.experiment import Experiment, samples_in
 from gradcheck_suite.probes.nested import replaced
 from gradcheck_suite.probes.tail import Makers, Tail, tail_of
@@ -18,11 +18,16 @@ Tensor = torch.Tensor
 Objective = Callable[[list[torch.Tensor]], torch.Tensor]
 _STEPS = 60
 _AGAIN = 20
+# So large that a squared thousandfold of it is finite in float32.
+_LARGEST = 1e14
 
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """Loss of the best output that is the same for all samples, and what a second search from it still gained."""
+    """Loss of the best output that is the same for all samples, and what a second search from it still gained.
+
+    NaN where the loss falls without end: ``unbounded`` then says whether that is a fault (see ``_faulty``).
+    """
 
     value: float
     error: float
@@ -63,17 +68,36 @@ def best_constant(outputs: Outputs) -> Constant:
             made.append(one.expand(value.shape))
         return made
 
+    def loss(free: list[Tensor]) -> Tensor:
+        return outputs.loss(built(free))
+
     best = math.inf
     chosen: list[Tensor] | None = None
     for start in _starts(outputs):
-        found, free = minimum(lambda rows: outputs.loss(built(rows)), start, _STEPS)
+        found, free = minimum(loss, start, _STEPS)
         if found < best:
             best, chosen = found, free
     if chosen is None:
         return Constant(math.nan, math.nan)
-    again, free = minimum(lambda rows: outputs.loss(built(rows)), chosen, _AGAIN)
+    again, free = minimum(loss, chosen, _AGAIN)
     bottom = min(best, again)
-    return Constant(bottom, best - bottom, unbounded=_falls_forever(lambda rows: outputs.loss(built(rows)), free))
+    if not _falls_forever(loss, free):
+        return Constant(bottom, best - bottom)
+    return Constant(math.nan, math.nan, unbounded=_faulty(outputs, loss))
+
+
+def _faulty(outputs: Outputs, loss: Objective) -> bool:
+    """Whether a loss that falls without end is a fault.
+
+    Without targets the outputs may be an objective that the model computes, and a constant one means nothing. Log-probabilities weighted
+    with both signs (policy gradients) rise without end as well: turning the sign would not mend them.
+    """
+    if not tensors(outputs.run.setup.batch.targets):
+        return False
+    if all(tail is None for tail in outputs.tails):
+        return True
+    _, free = minimum(lambda rows: -loss(rows), _starts(outputs)[0], _STEPS)
+    return not _falls_forever(lambda rows: -loss(rows), free)
 
 
 def reach(outputs: Outputs, constant: float) -> Reach | None:
@@ -181,6 +205,9 @@ def _pushed(objective: Objective, found: float, free: list[Tensor]) -> tuple[flo
 
 def _falls_forever(objective: Objective, free: list[Tensor]) -> bool:
     """Whether the objective keeps falling as much with every factor of ten along the direction found, or more."""
+    size = max((float(value.abs().max()) for value in free if value.numel()), default=0.0)
+    if size > _LARGEST:
+        free = [value * (_LARGEST / size) for value in free]
     values = []
     with torch.no_grad():
         for factor in (1e2, 1e3, 1e4, 1e5):
