@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+CLOSE = 0.1
 LAWS = {
     "He (fan-in)": lambda fan_in, fan_out: 2.0 / fan_in,
     "He (fan-out)": lambda fan_in, fan_out: 2.0 / fan_out,
@@ -50,7 +51,7 @@ class WeightSample:
 
     def follows(self, law: str) -> bool:
         """Whether the mean square is within ten per cent, or five standard errors, of the law's variance."""
-        return abs(self.deviation(law)) < max(0.1, self.half_width(5.0))
+        return abs(self.deviation(law)) < max(CLOSE, self.half_width(5.0))
 
     @property
     def nearest(self) -> str:

@@ -14,6 +14,7 @@ from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.core.seeds import derive
 from gradcheck_suite.numerics.rounding import NOISE_FACTORS
+from gradcheck_suite.probes.directional_derivative.units import spare_padding
 from gradcheck_suite.probes.execution import cotangents, failures, floating, realise
 from gradcheck_suite.probes.float64 import in_float64
 from gradcheck_suite.probes.gradient_rows import Graph, products
@@ -45,7 +46,8 @@ def adjoint_products(subject: Subject, budget: Budget, seed: int) -> AdjointProd
         kept = [index for index, role in enumerate(graph.rows.roles) if role != "layer"]
         chosen = [(graph.rows.names[index], graph.rows.roles[index], graph.tensors[index]) for index in kept]
         generator = torch.Generator().manual_seed(derive(seed, "tangent"))
-        tangents = [torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype) for *_, tensor in chosen]
+        tangents = _spared(wide, [tensor for *_, tensor in chosen],
+                           [torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype) for *_, tensor in chosen])
         with preserved(wide.model):
             pushed = _push(wide, chosen, tangents, len(u))
         terms = ([products(a, b) for a, b in zip(u, pushed, strict=True)],
@@ -58,6 +60,14 @@ def adjoint_products(subject: Subject, budget: Budget, seed: int) -> AdjointProd
         forward=forward, backward=backward, difference=difference, scale=scale, noise=max(abs(other - backward) for other in others),
         epsilon=widest_epsilon(*graph.outputs), tensors=len(chosen),
     )
+
+
+def _spared(setup: Setup, tensors: list[Tensor], tangents: list[Tensor]) -> list[Tensor]:
+    """The tangents with zeros where PyTorch defines the gradient away: padding rows of embeddings."""
+    masks: dict[int, Tensor] = {}
+    for module in setup.model.modules():
+        spare_padding(module, tensors, masks)
+    return [tangent.masked_fill(masks[index], 0.0) if index in masks else tangent for index, tangent in enumerate(tangents)]
 
 
 def _difference(setup: Setup, chosen: list[tuple[str, str, Tensor]], tangents: list[Tensor], u: list[Tensor]) -> float:

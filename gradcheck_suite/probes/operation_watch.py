@@ -149,8 +149,8 @@ class Forward(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if edge is None or len(args) <= position or not isinstance(args[position], torch.Tensor) or not args[position].numel():
             return
         value = args[position].detach()
-        if not value.is_floating_point():
-            return
+        if not value.is_floating_point() or not any(tensor.requires_grad for tensor in given):
+            return  # no gradient passes here; should the value fail, what it leads to is judged
         near = edge(value, args)
         key = (name, self.running.innermost)
         if near is not None and bool(near.any()) and key not in self.fragile:

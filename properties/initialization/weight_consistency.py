@@ -25,7 +25,8 @@ Initialise the layer named like the others.
 Limits
 ------
 Weights that are zero are left out (residual branches start there), and so is a last layer that is smaller than all others: both are
-practices of their own. One decade is a convention.
+practices of their own. A weight that follows another known law within ten per cent is held against that one: by fan-in and by fan-out, a
+layer of many inputs and one output differs by more than a decade. One decade is a convention.
 
 Sources
 -------
@@ -35,7 +36,7 @@ He et al. 2015, arXiv:1502.01852, section 2.2: every layer multiplies the scale 
 import math
 from collections.abc import Iterator
 
-from gradcheck_suite.captures.weight_law import ODD, WeightLaw
+from gradcheck_suite.captures.weight_law import CLOSE, ODD, WeightLaw
 from gradcheck_suite.core.architecture import Architecture, Defect, layer
 from gradcheck_suite.core.evidence import Evidence, Level, Where
 from gradcheck_suite.core.property import Property
@@ -51,11 +52,12 @@ def measure(weight_law: WeightLaw) -> Iterator[Evidence]:
     for weight in weight_law.weights:
         if weight.mean_square == 0.0 or (weight.last and weight.deviation(law) < 0):
             continue
-        value, error = weight.deviation(law), weight.half_width(5.0)
+        own = weight.nearest if abs(weight.deviation(weight.nearest)) < CLOSE else law  # a rule that is known, if another than theirs
+        value, error = weight.deviation(own), weight.half_width(5.0)
         note = "" if abs(value) - error <= ODD else (
             f"bad initialisation: the weights have {math.exp(value / 2):.3g} times the standard deviation of {law}, which most of the "
             "other weights follow")
-        yield Evidence(quantity=f"log of the weights' variance over that of {law}", value=value, error=error, low=-ODD, high=ODD,
+        yield Evidence(quantity=f"log of the weights' variance over that of {own}", value=value, error=error, low=-ODD, high=ODD,
                        where=Where(module=weight.module, parameter=weight.name), note=note)
 
 

@@ -83,6 +83,20 @@ def test_a_mean_over_an_empty_mask_is_a_division_by_zero():
     assert seen(lambda: mlp(4, 2), regression(), loss).producer.name == "div"
 
 
+def test_the_edge_of_an_operation_counts_where_a_gradient_passes():
+    class Logs(nn.Module):
+        def __init__(self, learned):
+            super().__init__()
+            self.learned, self.layer = learned, nn.Linear(4, 2)
+
+        def forward(self, x):
+            distance = torch.arange(4.0) * (self.layer.weight.sum() if self.learned else 1.0)
+            return self.layer(x + torch.where(distance == 0, 0.0, distance.abs().log()))
+
+    assert seen(lambda: Logs(False), regression()).fragile == ()
+    assert [operation.name for operation in seen(lambda: Logs(True), regression()).fragile] == ["log"]
+
+
 def test_infinities_of_a_mask_are_not_reported():
     class Attention(nn.Module):
         def __init__(self):

@@ -31,6 +31,11 @@ def test_the_norm_is_as_expected(module, shape, window, expected):
     assert seen.ratio[0] == pytest.approx(expected, rel=1e-14)
 
 
+def test_the_error_does_not_grow_with_the_size():
+    seen = capture(nn.AdaptiveAvgPool2d(1), 4, 512, 32, 32)
+    assert abs(float(seen.ratio[0] / seen.expected[0]) - 1) <= 16 * 2.0**-53
+
+
 @pytest.mark.parametrize(("module", "shape"), [
     (nn.MaxPool2d(3, 2), (3, 2, 7, 7)), (nn.MaxPool2d(2, padding=1), (3, 2, 6, 6)), (nn.AvgPool2d(2, ceil_mode=True), (3, 2, 5, 5)),
     (nn.AdaptiveAvgPool2d(2), (3, 2, 5, 5)), (nn.MaxPool2d(2, 2, dilation=2), (3, 2, 8, 8)), (nn.LPPool2d(2, 2), (3, 2, 6, 6)),

@@ -100,6 +100,19 @@ def test_missing_modes_are_told():
         of(model(Once), hessian_products)
 
 
+def test_padding_rows_have_no_gradient_by_definition():
+    def make():
+        return nn.Sequential(nn.Embedding(5, 4, padding_idx=0), nn.Tanh(), nn.Linear(4, 2))
+
+    def setup(seed):
+        torch.manual_seed(seed)
+        return Setup(make(), Batch((torch.tensor([[0, 0, 1], [2, 0, 3]]),)))
+
+    seen = adjoint_products(Subject("padded", setup), BUDGETS["quick"], 3)
+    assert abs(seen.forward - seen.backward) <= 1e-14 * seen.scale
+    assert seen.forward != 0.0
+
+
 def test_a_narrow_part_widens_the_error():
     class Narrow(nn.Module):
         def forward(self, x):
