@@ -17,11 +17,12 @@ from gradcheck_suite.probes.execution import tensors
 _REGISTRIES: Final = ("_parameters", "_buffers", "_modules")
 _CONTAINERS = (dict, OrderedDict, list, set, deque)
 _GENERATORS = (torch.Generator, random.Random, np.random.Generator, np.random.RandomState)
+_ORDINARY: Final = frozenset((*_CONTAINERS, bool, int, float, str, tuple, type(None)))  # asking torch for its own types takes longer
 _Undo = Callable[[], Any]
 
 
 @contextmanager
-def preserved(model: nn.Module) -> Iterator["Guard"]:
+def preserved(model: nn.Module, process: bool = True) -> Iterator["Guard"]:
     """Restore the model and the process-wide state on the way out, also after an exception.
 
     Covered, bit for bit: values, storage, dtype, ``.grad`` and ``requires_grad`` of parameters, buffers and tensors kept as plain
@@ -31,21 +32,33 @@ def preserved(model: nn.Module) -> Iterator["Guard"]:
     grad mode. Values are written back without touching version counters, so graphs that the caller holds stay usable.
     Not covered: lazy parameters that the block materialises, and state that lives outside the module tree.
     The block is given the guard, which can go back to the beginning more than once and holds one copy of the values.
+    Without ``process`` the model alone is guarded, where somebody else guards the process.
     """
-    guard = Guard(model)
+    guard = Guard(model, process)
     try:
         yield guard
     finally:
         guard.rewind()
 
 
+@contextmanager
+def process_preserved() -> Iterator[None]:
+    """Restore the process-wide state alone (see ``preserved``)."""
+    restore = _keep_process()
+    try:
+        yield
+    finally:
+        restore()
+
+
 class Guard:
     """What a model and the process were when the guard was made."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self._process = _keep_process()
-        self._tensors = [(tensor, _keep_tensor(tensor)) for tensor in _tensors(model)]
-        self._registered = {id(tensor) for tensor in [*model.parameters(), *model.buffers()]}
+    def __init__(self, model: nn.Module, process: bool = True) -> None:
+        self._process = _keep_process() if process else _nothing
+        found = _tensors(model)
+        self._tensors = [(tensor, _keep_tensor(tensor)) for tensor, _ in found]
+        self._registered = {id(tensor) for tensor, registered in found if registered}
         self._modules = [_Attributes(module) for module in model.modules()]
 
     def rewind(self) -> None:
@@ -73,12 +86,20 @@ class Guard:
         self._process()
 
 
-def _tensors(model: nn.Module) -> list[torch.Tensor]:
-    """Every tensor the modules hold, once each: parameters, buffers (persistent or not) and plain attributes."""
-    found: dict[int, torch.Tensor] = {}
+def _nothing() -> None:
+    """Leave everything as it is."""
+
+
+def _tensors(model: nn.Module) -> list[tuple[torch.Tensor, bool]]:
+    """Every tensor the modules hold, once each, and whether it is registered: a parameter or a buffer, no plain attribute."""
+    found: dict[int, tuple[torch.Tensor, bool]] = {}
     for module in model.modules():
-        held = [*module.parameters(recurse=False), *module.buffers(recurse=False), *vars(module).values()]
-        found.update({id(item): item for item in held if isinstance(item, torch.Tensor) and not is_lazy(item)})
+        for item in (*module._parameters.values(), *module._buffers.values()):
+            if item is not None and not is_lazy(item):
+                found[id(item)] = (item, True)
+        for value in vars(module).values():
+            if isinstance(value, torch.Tensor) and not is_lazy(value):
+                found.setdefault(id(value), (value, False))
     return list(found.values())
 
 
@@ -124,7 +145,8 @@ class _Attributes:
         self._compiled = isinstance(module, torch.jit.ScriptModule)
         self._attributes: dict[str, Any] = dict(vars(module))
         self._contents = {name: value.copy() for name, value in self._attributes.items() if type(value) in _CONTAINERS}
-        self._generators = [_keep_generator(value) for value in self._attributes.values() if isinstance(value, _GENERATORS)]
+        self._generators = [_keep_generator(value) for value in self._attributes.values()
+                            if type(value) not in _ORDINARY and isinstance(value, _GENERATORS)]
 
     def restore(self) -> None:
         """Put back all of them."""

@@ -21,6 +21,7 @@ class Draws:
     def __init__(self, seed: int) -> None:
         self._seed, self._random = seed, random.Random(seed)
         self._pools: dict[torch.dtype, torch.Tensor] = {}
+        self._periods: dict[int, torch.Tensor] = {}
 
     def like(self, tensor: torch.Tensor) -> torch.Tensor:
         """A draw of the tensor's shape, dtype and device."""
@@ -43,9 +44,12 @@ class Draws:
 
     def _grown(self, count: int, dtype: torch.dtype) -> torch.Tensor:
         period = _PERIODS[0] if count < 4 * _PERIODS[0] else _PERIODS[1]
-        generator = torch.Generator().manual_seed(self._seed % (1 << 63))
-        values = torch.empty(period, dtype=torch.float64).uniform_(-1.0, 1.0, generator=generator)
-        values.add_(values.sign().mul_(0.5))
+        values = self._periods.get(period)
+        if values is None:
+            generator = torch.Generator().manual_seed(self._seed % (1 << 63))
+            values = torch.empty(period, dtype=torch.float64).uniform_(-1.0, 1.0, generator=generator)
+            values.add_(values.sign().mul_(0.5))
+            self._periods[period] = values
         wanted = min(count + period, max(_LARGEST, period))
         pool = values.to(dtype).repeat(-(-wanted // period))
         self._pools[dtype] = pool

@@ -2,14 +2,16 @@
 
 import operator
 import random
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import nn
 
 State = tuple[Any, ...]
+_ORDINARY: Final = frozenset((dict, OrderedDict, list, set, bool, int, float, str, tuple, type(None)))
 
 
 class Source:
@@ -30,7 +32,7 @@ def sources(modules: Iterable[nn.Module]) -> list[Source]:
     ]
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         found.append(Source(torch.cuda.get_rng_state_all, torch.cuda.set_rng_state_all, _all_equal))
-    held = {id(value): value for module in modules for value in vars(module).values()}
+    held = {id(value): value for module in modules for value in vars(module).values() if type(value) not in _ORDINARY}
     for value in held.values():
         if isinstance(value, torch.Generator):
             found.append(Source(value.get_state, value.set_state, torch.equal))

@@ -26,7 +26,7 @@ class _Held:
         self.module = module
         self.attributes: dict[str, Any] = {name: value for name, value in vars(module).items() if name != ENTRANCE}
         self.contents = {name: value.copy() for name, value in self.attributes.items() if type(value) in _CONTAINERS}
-        tensors = [*module.buffers(recurse=False), *(v for v in self.attributes.values() if isinstance(v, torch.Tensor))]
+        tensors = [v for v in (*module._buffers.values(), *self.attributes.values()) if isinstance(v, torch.Tensor)]
         self.values = [(tensor, tensor._version, tensor.detach().clone()) for tensor in tensors if tensor.layout == torch.strided]
 
     def moved(self) -> bool:

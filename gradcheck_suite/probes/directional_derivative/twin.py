@@ -13,7 +13,7 @@ from gradcheck_suite.core.errors import NotApplicable, SubjectError
 from gradcheck_suite.probes.directional_derivative.lifting import WIDER
 from gradcheck_suite.probes.directional_derivative.trees import Tree
 from gradcheck_suite.probes.execution import failures, forward
-from gradcheck_suite.probes.state import preserved
+from gradcheck_suite.probes.state import preserved, process_preserved
 from gradcheck_suite.subject import Batch, Setup, Subject
 
 
@@ -29,13 +29,13 @@ def realised(subject: Subject, seed: int, native: bool = False) -> Iterator[tupl
         SubjectError: the subject could not be built.
     """
     usual = torch.get_default_dtype()
-    with preserved(nn.Module()), ExitStack() as stack:
+    with process_preserved(), ExitStack() as stack:
         setup = _built(subject, seed, (usual,) if native or not subject.fresh else (torch.float64, usual))
         torch.set_default_dtype(usual if native else torch.float64)
         modules = [part for part in (setup.model, setup.loss) if isinstance(part, nn.Module)]
         if not subject.fresh:
             for module in modules:
-                stack.enter_context(preserved(module))
+                stack.enter_context(preserved(module, process=False))
         changed = [] if native else [widened(module, apart=not subject.fresh) for module in modules]
         batch = Batch(*(_copied(part, native) for part in (setup.batch.args, dict(setup.batch.kwargs), setup.batch.targets)))
         stack.enter_context(_plain_paths())
@@ -79,7 +79,7 @@ def widened(root: nn.Module, apart: bool) -> bool:
     seen: set[int] = set()
     changed = False
     for module in root.modules():
-        held = [*module.parameters(recurse=False), *module.buffers(recurse=False), *vars(module).values()]
+        held = [*module._parameters.values(), *module._buffers.values(), *vars(module).values()]
         for tensor in held:
             if not isinstance(tensor, torch.Tensor) or id(tensor) in seen or not tensor.is_leaf:
                 continue
