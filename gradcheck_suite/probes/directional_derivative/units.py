@@ -48,7 +48,8 @@ class Surroundings:
         found = self.known.get(id(module))
         if found is None:
             trainable = [(name, p) for name, p in module.named_parameters() if p.requires_grad and p.layout == torch.strided]
-            embeddings = [inner for inner in module.modules() if isinstance(inner, nn.Embedding | nn.EmbeddingBag)]
+            inside = module.modules() if module._modules else (module,)
+            embeddings = [inner for inner in inside if isinstance(inner, nn.Embedding | nn.EmbeddingBag)]
             found = self.known[id(module)] = ModuleFacts(trainable, embeddings, is_stock(module))
         return found
 
