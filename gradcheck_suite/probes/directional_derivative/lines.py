@@ -11,6 +11,7 @@ import torch
 _OURS: Final = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
 _FOREIGN: Final = (os.path.dirname(os.path.abspath(torch.__file__)) + os.sep, _OURS, "<")
 _RUNNER: Final = os.path.join(os.path.dirname(os.path.abspath(__file__)), "experiment.py")
+_WATCHING: Final = tuple(os.path.join(os.path.dirname(_RUNNER), name) for name in ("observation.py", "lifting.py", "lines.py"))
 _FUNCTION: Final = (os.path.join(os.path.dirname(os.path.abspath(torch.__file__)), "autograd", "function.py"), "apply")
 
 
@@ -19,6 +20,19 @@ def users_line() -> str:
     for frame in _frames():
         if not frame.f_code.co_filename.startswith(_FOREIGN):
             return f"{relative(frame.f_code.co_filename)}:{frame.f_lineno}"
+    return ""
+
+
+def own_line() -> str:
+    """The same, ``""`` where the innermost frame that is not PyTorch's is this package's: what it does itself is not the model's doing."""
+    watching = True
+    for frame in _frames():
+        name = frame.f_code.co_filename
+        watching = watching and name.startswith(_WATCHING)
+        if not watching and name.startswith(_OURS):
+            return ""
+        if not name.startswith(_FOREIGN):
+            return f"{relative(name)}:{frame.f_lineno}"
     return ""
 
 

@@ -4,13 +4,15 @@ Casts to a narrower type (they limit what differences can resolve), gradients th
 item), and tables whose gradient PyTorch defines away (padding rows, frequency scaling, renormalisation).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gradcheck_suite.probes.directional_derivative.lines import inside_function, users_line
+from gradcheck_suite.probes.directional_derivative.lines import inside_function, own_line, users_line
 
 ROUNDOFF: Final = {torch.float64: 2.0**-53, torch.complex128: 2.0**-53, torch.float32: 2.0**-24, torch.complex64: 2.0**-24,
                     torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
@@ -41,6 +43,16 @@ class Observation(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.seen = Seen()
+        self._detaching = _Detaching(self._stop)
+
+    def __enter__(self) -> "Observation":
+        self._detaching.__enter__()  # type: ignore[no-untyped-call]
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        self._detaching.__exit__(*error)  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -53,8 +65,6 @@ class Observation(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._cast(args[-1] if name.startswith("copy") else args[0], args[0] if name == "copy_" else output)
         elif name == "_local_scalar_dense":
             self._stop("item", args[0])
-        elif name == "detach":
-            self._stop("detach", args[0])
         elif name == "embedding":
             self._table(args, kwargs or {})
         elif name == "embedding_renorm_":
@@ -74,7 +84,7 @@ class Observation(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _stop(self, what: str, tensor: torch.Tensor | None) -> None:
         if tensor is None or not tensor.requires_grad or len(self.seen.stopped) >= 8 or inside_function():
             return
-        line = users_line()
+        line = own_line()
         text = f"{what} ({line})"
         if line and text not in self.seen.stopped:
             self.seen.stopped.append(text)
@@ -86,6 +96,19 @@ class Observation(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.seen.padding.append((args[0], int(row)))
         if scaled:
             self.seen.defined.append(args[0])
+
+
+class _Detaching(TorchFunctionMode):
+    """Tells of tensors detached by a Python call: PyTorch itself detaches for reasons of its own."""
+
+    def __init__(self, tell: Callable[[str, torch.Tensor | None], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (torch.Tensor.detach, torch.detach):
+            self._tell("detach", args[0])
+        return func(*args, **(kwargs or {}))
 
 
 def _short(dtype: torch.dtype) -> str:
