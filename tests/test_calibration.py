@@ -26,6 +26,8 @@ def test_every_trial_names_a_property_and_is_told_apart():
     known = {entry.id for entry in catalogue.entries()}
     assert {trial.property for trial in TRIALS} <= known
     assert len({key(trial) for trial in TRIALS}) == len(TRIALS)
+    stochastic = {entry.id for entry in catalogue.entries() if catalogue.load(entry).stochastic}
+    assert {trial.property for trial in TRIALS if not trial.margin} == stochastic
 
 
 def test_a_trial_counts_false_alarms_and_power():

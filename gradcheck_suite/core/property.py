@@ -38,6 +38,7 @@ class Property:
         fails_for: architectures (with planted defects or unfit initialisations) for which it must be found violated.
         domain: keyword arguments of ``gradcheck_suite.architectures.strategies.architectures`` that restrict what
             ``gradcheck search`` draws for this property to where its conditions can hold; ``None`` (the default): it is not searched.
+        stochastic: whether a true statement may be found violated by chance, at a rate of at most ``Budget.alpha``.
     """
 
     measure: Callable[..., Measured]
@@ -49,6 +50,7 @@ class Property:
     holds_for: tuple[Architecture, ...] = ()
     fails_for: tuple[Architecture, ...] = ()
     domain: dict[str, Any] | None = None
+    stochastic: bool = False
     id: str = ""
     family: str = ""
     statement: str = ""

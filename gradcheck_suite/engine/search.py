@@ -12,7 +12,7 @@ from gradcheck_suite.core.errors import GradcheckError
 from gradcheck_suite.core.evidence import Evidence, Verdict
 from gradcheck_suite.core.exhibits import Code, Exhibit, Table
 from gradcheck_suite.core.finding import GENERATED, Finding
-from gradcheck_suite.core.property import Property, parameters
+from gradcheck_suite.core.property import Property
 from gradcheck_suite.core.seeds import derive
 from gradcheck_suite.engine.check import fold, measured, of_evidence
 from gradcheck_suite.engine.reach import Reaches
@@ -30,7 +30,7 @@ class Tally:
 
     Attributes:
         examples: networks drawn, before any shrinking.
-        stochastic: whether the statement was judged by draws of the initialisation at a false-alarm rate of its own.
+        stochastic: whether the statement may be found violated by chance.
         reaches: what would have been found in the networks for which the statement held.
         violation: the last one raised: after shrinking, the smallest.
     """
@@ -68,6 +68,7 @@ def search(prop: Property, budget: Budget, seed: int, defects: tuple[str, ...] =
     if defects:
         domain["defects"] = defects
     tally = tally or Tally()
+    tally.stochastic = prop.stochastic
 
     @hypothesis.seed(derive(seed, prop.name))
     @hypothesis.settings(
@@ -101,7 +102,6 @@ def examine(prop: Property, architecture: Architecture, budget: Budget, seed: in
         _count(tally, architecture, findings)
         if not isinstance(found, Finding):
             tally.reaches.add(piece for piece in found if piece.verdict is Verdict.HOLDS)
-            tally.stochastic = tally.stochastic or any(hasattr(source.capture(name), "alpha") for name in parameters(prop.measure))
     for finding in findings:
         if finding.verdict is Verdict.VIOLATED:
             tally.violation = (architecture, finding)

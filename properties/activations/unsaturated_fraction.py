@@ -86,6 +86,7 @@ def _net(activation: str, initialization: str, **facts: object) -> Architecture:
 
 PROPERTY = Property(
     measure=measure,
+    stochastic=True,
     level=Level.INDICATOR,
     conditions=(activated,),
     symptoms=("saturated sigmoid or tanh", "saturation", "dead ReLU", "vanishing gradient", "unnormalised inputs"),

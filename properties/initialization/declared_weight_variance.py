@@ -87,6 +87,7 @@ def _net(initialization: str, *defects: Defect) -> Architecture:
 
 PROPERTY = Property(
     measure=measure,
+    stochastic=True,
     conditions=(declared,),
     symptoms=("bad initialization", "wrong gain", "layer initialised differently"),
     remedies=("he-initialization",),

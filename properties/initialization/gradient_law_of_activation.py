@@ -121,6 +121,7 @@ def _net(kind: str, initialization: str, *defects: Defect) -> Architecture:
 
 PROPERTY = Property(
     measure=measure,
+    stochastic=True,
     conditions=(gaussian,),
     symptoms=("bad initialization", "vanishing gradient", "exploding gradient", "activation and initialisation do not match"),
     remedies=("he-initialization", "glorot-initialization"),

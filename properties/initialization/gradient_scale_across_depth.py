@@ -133,6 +133,7 @@ def _chain(depth: int, width: int = 64, activation: str = "relu", **facts: objec
 
 PROPERTY = Property(
     measure=measure,
+    stochastic=True,
     remeasure=remeasure,
     conditions=(rectified, lawful),
     symptoms=("vanishing gradient", "exploding gradient", "bad initialization"),

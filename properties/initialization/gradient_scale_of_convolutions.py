@@ -120,6 +120,7 @@ _STRIDED = (layer("conv2d", channels=12, stride=2, padding=1), layer("relu"), la
 
 PROPERTY = Property(
     measure=measure,
+    stochastic=True,
     symptoms=("vanishing gradient", "exploding gradient", "bad initialization", "grouped convolution"),
     remedies=("he-initialization",),
     holds_for=(_net(), _net("he-uniform", groups=2), _net(input_shape=(3, 12, 12), layers=_STRIDED)),

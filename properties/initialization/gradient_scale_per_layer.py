@@ -101,6 +101,7 @@ def _gain(module: str, strength: float) -> Defect:
 
 PROPERTY = Property(
     measure=measure,
+    stochastic=True,
     conditions=(rectified, lawful),
     symptoms=("bad initialization", "vanishing gradient", "exploding gradient", "layer initialised differently"),
     remedies=("he-initialization",),

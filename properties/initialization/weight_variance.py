@@ -84,6 +84,7 @@ def _net(depth: int, **facts: object) -> Architecture:
 
 PROPERTY = Property(
     measure=measure,
+    stochastic=True,
     level=Level.INDICATOR,
     conditions=(harmful,),
     symptoms=("bad initialisation", "weight variance", "weight scale"),

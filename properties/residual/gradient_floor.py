@@ -72,6 +72,7 @@ def _net(blocks: int, *defects: Defect, width: int = 24, **facts: object) -> Arc
 
 PROPERTY = Property(
     measure=measure,
+    stochastic=True,
     symptoms=("vanishing gradient", "residual connection"),
     holds_for=(_net(6), _net(5, *(Defect(kind="gain", module=f"{index}.2", strength=0.01) for index in range(5)))),
     fails_for=(_net(6, Defect(kind="scaled-backward", module="2", strength=0.01)),),

@@ -83,6 +83,7 @@ def _gains(blocks: int) -> tuple[Defect, ...]:
 
 PROPERTY = Property(
     measure=measure,
+    stochastic=True,
     symptoms=("exploding gradient", "vanishing gradient", "detached branch", "residual connection"),
     holds_for=(_net(6), _net(8, *_gains(8)), _net(4, initialization="glorot-uniform")),
     fails_for=(_net(6, *(Defect(kind="detached", module=f"{index}.2") for index in (1, 3))),
