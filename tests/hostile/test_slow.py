@@ -86,7 +86,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
 @pytest.mark.parametrize("attempt", range(KILLS))
 def test_a_killed_run_is_rendered_and_resumed_to_the_same_findings(tmp_path: Path, whole: tuple[Path, float], attempt: int) -> None:
     undisturbed, seconds = whole
-    with subprocess.Popen(command(tmp_path, *KILLED), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    with subprocess.Popen(command(tmp_path, *KILLED), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment) as process:
         time.sleep(random.Random(attempt).uniform(0.0, 1.1 * seconds))
         process.kill()
     begun = list(tmp_path.glob("*/results.jsonl"))
@@ -101,6 +104,10 @@ def test_a_killed_run_is_rendered_and_resumed_to_the_same_findings(tmp_path: Pat
     resumed = ["--resume", str(begun[0].parent)] if begun else []
     subprocess.run(command(tmp_path, *KILLED, *resumed), check=False, capture_output=True, timeout=300)
     assert findings(run_folder(tmp_path)) == findings(undisturbed)
+    deadline = time.monotonic() + 60.0  # a fork server that was starting when its parent was killed ends once it has started
+    while list(scratch.glob("gradcheck-*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not list(scratch.glob("gradcheck-*"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -61,7 +61,7 @@ class ForkServer:
     def __init__(self, packages: Sequence[str], startup: float) -> None:
         self._packages, self._startup = packages, startup
         self._lock = threading.Lock()
-        self._ready, self._lost, self._received = False, False, b""
+        self._lost, self._received = False, b""
         self._started: dict[str, int] = {}
         self._ended: dict[str, int] = {}
         self.owner = os.getpid()
@@ -90,8 +90,7 @@ class ForkServer:
             ServerLost: the server died before it could.
         """
         with self._lock:
-            self._expect(lambda: self._ready)
-            try:
+            try:  # told before it is ready: should this process be killed meanwhile, the server still removes the folder
                 self._socket.sendall((json.dumps({"folder": str(folder), "nonce": nonce}) + "\n").encode("ascii"))
             except OSError:
                 self._lost = True
@@ -162,7 +161,6 @@ class ForkServer:
                 os.kill(self._process.pid, signal.SIGCONT)
 
     def _take(self, said: Mapping[str, Any]) -> None:
-        self._ready = self._ready or "ready" in said
         if "started" in said:
             self._started[said["nonce"]] = said["started"]
         if "ended" in said:

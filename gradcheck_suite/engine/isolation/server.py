@@ -64,7 +64,6 @@ class Server:
 
     def serve(self) -> None:
         """Answer requests until the parent's end of the socket is closed."""
-        self._say(ready=True)
         while True:
             waiting: list[Any] = [self._parent, self._bell]
             readable, _, _ = select.select(waiting, [], [])
@@ -76,7 +75,8 @@ class Server:
                 break
         for pid in list(self._children):
             _kill_group(pid)
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # it may not lead its group yet
+                os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
         self._sweep("")
         for folder in self._folders:
