@@ -1,6 +1,6 @@
 """The injection benchmark: a healthy architecture, a layer and a fault are drawn; what is found of it, and where, is counted.
 
-    python -m benchmarks.injection [--draws 20] [--seed 0] [--json results.json]
+    python -m benchmarks.injection [--draws 20] [--seed 0] [--json results.json] [--markdown results.md]
 
 For every kind of fault: how often it is detected at all, how often one of the first two findings names the layer (exactly, or one
 layer off), and how often one of them is among the properties that describe this fault. The same architectures without the fault are
@@ -10,7 +10,7 @@ audited too, and must not be accused. Where pytest-torch is installed, the same 
 import argparse
 import importlib.util
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -221,17 +221,41 @@ def rows(count: int, number: int) -> Iterator[tuple[str, Score]]:
         yield name, score(name, draws(injected(name), count, number), properties)
 
 
+def page(table: Mapping[str, Mapping[str, Any]], number: int) -> str:
+    """The results as Markdown."""
+    healthy = table["healthy"]
+    installed = healthy["peer"] is not None
+    peer_head, peer_line = (" pytest-torch |", "---|") if installed else ("", "")
+    lines = [
+        "# Planted faults: what is found, and where", "",
+        f"`python -m benchmarks.injection --seed {number}`: a healthy network, a layer and a fault are drawn; float32, standard "
+        "budget. Found: some statement is violated. Exact and ±1: one of the first two findings names the layer, or a layer next to it. Named: "
+        "one of them is among the statements that describe this fault."
+        + (" pytest-torch: its checks for finite gradients, gradients at every parameter and overfitting one batch, on these draws, fail."
+           if installed else ""), "",
+        f"| fault | draws | found | exact | ±1 | named |{peer_head}", f"|---|---|---|---|---|---|{peer_line}",
+    ]
+    for name, row in table.items():
+        if name != "healthy":
+            shares = [row[key] for key in ("found", "exact", "near", "named", *(["peer"] if installed else []))]
+            lines.append(f"| {name} | {row['draws']} | " + " | ".join(f"{share / row['draws']:.0%}" for share in shares) + " |")
+    peers = f"; pytest-torch fails {healthy['peer']}" if installed else ""
+    lines += ["", f"Of {healthy['draws']} healthy networks {healthy['failed']} fail and {healthy['warned']} are warned of{peers}.", ""]
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Print the table, and write it where asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
     total, failed, warned, by_peer = accused(draws(healthy(), options.draws, options.seed), diagnosis())
     installed = importlib.util.find_spec("pytest_torch") is not None
     print(f"{'fault':18s} {'draws':>5s} {'found':>6s} {'exact':>6s} {'±1':>6s} {'named':>6s}" + ("  pytest-torch" if installed else ""))
-    table = {}
+    table: dict[str, dict[str, Any]] = {}
     for name, counts in rows(options.draws, options.seed):
         shares = [counts.detected, counts.exact, counts.near, counts.named]
         print(f"{name:18s} {counts.draws:5d} " + " ".join(f"{share / counts.draws:6.0%}" for share in shares)
@@ -239,9 +263,11 @@ def main() -> None:
         table[name] = {"draws": counts.draws, "found": counts.detected, "exact": counts.exact, "near": counts.near, "named": counts.named,
                        "peer": counts.peer if installed else None, "missed": counts.missed}
     print(f"healthy: {failed} of {total} failed, {warned} warned" + (f", pytest-torch fails {by_peer}" if installed else ""))
+    table["healthy"] = {"draws": total, "failed": failed, "warned": warned, "peer": by_peer if installed else None}
     if options.json:
-        table["healthy"] = {"draws": total, "failed": failed, "warned": warned, "peer": by_peer if installed else None}
         options.json.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if options.markdown:
+        options.markdown.write_text(page(table, options.seed), encoding="utf-8")
 
 
 if __name__ == "__main__":
