@@ -229,7 +229,7 @@ def page(table: Mapping[str, Mapping[str, Any]], number: int) -> str:
     lines = [
         "# Planted faults: what is found, and where", "",
         f"`python -m benchmarks.injection --seed {number}`: a healthy network, a layer and a fault are drawn; float32, standard "
-        "budget. Found: some statement is violated. Exact and ±1: one of the first two findings names the layer, or a layer next to it. Named: "
+        "budget. Found: some statement is violated. Exact and ±1: one of the first two findings names the layer, or one next to it. Named: "
         "one of them is among the statements that describe this fault."
         + (" pytest-torch: its checks for finite gradients, gradients at every parameter and overfitting one batch, on these draws, fail."
            if installed else ""), "",
