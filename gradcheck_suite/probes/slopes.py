@@ -8,6 +8,7 @@ from gradcheck_suite.probes.leaves import Apply, LeafCall
 _NOT_ACTIVATIONS = {"Identity", "identity", "Flatten", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout"}
 _GRID = 4001
 _REACH = 40.0
+_GROWTH = 1.2
 
 
 def relative_slopes(call: LeafCall) -> torch.Tensor | None:
@@ -15,7 +16,7 @@ def relative_slopes(call: LeafCall) -> torch.Tensor | None:
 
     A layer is taken for an elementwise activation where it keeps the shape, has no buffer and no weight but PReLU's, and its Jacobian
     is diagonal: the gradient of <u, φ(x)> is u times that of Σφ(x), for a random u. The supremum is the largest slope seen on
-    ``[-40, 40]`` or in the input.
+    ``[-40, 40]`` or in the input; in the input alone where the slope grows without bound, as that of a square does.
     """
     if call.apply is None or len(call.inputs) != 1 or len(call.outputs) != 1 or call.kind in _NOT_ACTIVATIONS:
         return None
@@ -59,4 +60,8 @@ def _diagonal(apply: Apply, x: torch.Tensor) -> torch.Tensor | None:
 def _largest_on_grid(apply: Apply, like: torch.Tensor) -> float:
     grid = torch.linspace(-_REACH, _REACH, _GRID, dtype=torch.float64).to(like.dtype).to(like.device)
     slopes = _diagonal(apply, grid)
-    return 0.0 if slopes is None else float(slopes.nan_to_num().max())
+    if slopes is None:
+        return 0.0
+    slopes = slopes.nan_to_num()
+    largest, nearer = float(slopes.max()), float(slopes[grid.abs() <= _REACH / 2].max())
+    return largest if largest <= _GROWTH * nearer else 0.0

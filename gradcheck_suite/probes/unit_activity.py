@@ -1,5 +1,6 @@
 """Unit activity: which units respond to a batch, at initialisation and after three steps."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.subject import Subject
 
 _ROWS = 4096
+_UNDERFLOW = 87.0  # exp(-87) is the least normal number of float32
 _MASKED = -5e3  # masks add -10 000, -1e9 or the least number of a dtype where they do not write minus infinity
 _CARRIERS = {"native_dropout", "mul", "div", "clone", "_to_copy", "masked_fill", "where", "expand", "contiguous"}
 
@@ -96,8 +98,10 @@ class _Layer:
         self.slopes += float(flat.double().sum())
 
     def add_rows(self, logits: torch.Tensor) -> None:
-        """The logits of one call, one row per softmax; masked entries are minus infinity, or as good as that."""
-        chosen = torch.isfinite(logits) & (logits > _MASKED)
+        """The logits of one call, one row per softmax; masked entries are minus infinity, or as good as that: their weight is zero."""
+        finite = torch.isfinite(logits) & (logits > _MASKED)
+        chosen = finite & (logits > logits.masked_fill(~finite, -math.inf).amax(1, keepdim=True) - _UNDERFLOW)
+        chosen = chosen if bool((chosen.sum(1) > 1).any()) else finite
         count = chosen.sum(1)
         rows, chosen = logits[count > 1].double(), chosen[count > 1]
         if not len(rows):

@@ -158,3 +158,17 @@ def test_a_distribution_needs_a_loss_that_reads_it():
         backward_pass(subject(Uncertain, torch.randn(4, 3)), QUICK, 0)
     seen = backward_pass(subject(Uncertain, torch.randn(4, 3), loss=lambda y, t: -y.log_prob(t).sum(), targets=torch.zeros(4, 3)), QUICK, 0)
     assert seen.parameter_gradient_rms[0] > 0
+
+
+class Squared(nn.Module):
+    def forward(self, x):
+        return x.relu().square()
+
+
+@pytest.mark.parametrize(("activation", "saturated"), [(Squared(), 0.25), (nn.Tanh(), 0.5)])
+def test_slopes_without_a_bound_are_measured_against_the_largest_that_was_met(activation, saturated):
+    make = lambda: nn.Sequential(nn.Identity(), activation)  # noqa: E731
+    x = torch.tensor([[-1.0, 1.0, 2.0, 3.0]])
+    seen = backward_pass(subject(make, x if saturated == 0.25 else x * torch.tensor([0.1, 1.0, 3.0, 3.0]), loss=lambda y, _: y.sum(),
+                                 targets=None), QUICK, 0)
+    assert seen.saturated[-1] == pytest.approx(saturated)

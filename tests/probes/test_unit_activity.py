@@ -129,7 +129,7 @@ def test_a_softmax_that_is_returned_is_not_attention():
     assert not layer.inner
 
 
-@pytest.mark.parametrize("mask", [-math.inf, -1e4, -1e9, torch.finfo(torch.float32).min])
+@pytest.mark.parametrize("mask", [-math.inf, -100.0, -1e4, -1e9, torch.finfo(torch.float32).min])
 def test_masked_entries_do_not_count_as_choices(mask):
     class Masked(nn.Module):
         def __init__(self):
