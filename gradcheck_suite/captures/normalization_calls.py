@@ -19,7 +19,7 @@ class NormalizationCalls:
         groups: number of groups (M), int64.
         output_bits: bits in which the output for 2^k x and 4^k ε differs from that for x and ε (M), int64.
         gradient_bits: bits in which 2^k times the gradient there differs from that for x and ε (M), int64.
-        euler: the largest |<x - m, g_x> - ε/s² <x̂, g>| over (1 + |m|/s) |x̂| |g| of a group (M).
+        euler: the largest |<x - m, g_x> - ε/s² <x̂, g>| over (|x̂| + √n |m|/s) |g| of a group of n entries (M).
         radial: the largest ε/s² of a group: the share of the radial component that ε lets through (M).
         total: the largest |Σ g_x| over (1 + |m|/s) Σ|g|/s of a group; NaN for RMS norm (M).
         contraction: the largest |g_x| s/|g| of a group (M).

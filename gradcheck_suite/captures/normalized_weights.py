@@ -15,7 +15,7 @@ class NormalizedWeights:
         norms: paths of the batch norms (P).
         biased: whether the layer has a bias (P), bool.
         bias: the largest |dL/db| over (1 + |m|/s) Σ|g|/s of a channel (P); NaN without bias.
-        radial: the largest |<w, dL/dw> + b dL/db - ε/s² <x̂, g>| over |w| |dL/dw| + (1 + |m|/s) |x̂| |g| of a channel (P).
+        radial: the largest |<w, dL/dw> + b dL/db - ε/s² <x̂, g>| over |w| |dL/dw| + (|x̂| + √n |m|/s) |g| of a channel of n entries (P).
         cosine: the largest |<w, dL/dw>| over |w| |dL/dw| of a channel (P): how far from orthogonal, because of ε.
         output_bits: bits in which the pair's output differs when weight and bias are multiplied by 8 and ε by 64 (P), int64.
         gradient_bits: bits in which 8 times the weight's gradient there differs from that here (P), int64.

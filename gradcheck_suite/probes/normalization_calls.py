@@ -126,7 +126,9 @@ def _by_group(x: Tensor, g: Tensor, gradient: Tensor, eps: float, centred: bool)
     sizes = g.norm(dim=1, keepdim=True)
     residual = (deviation * gradient).sum(1, keepdim=True) - eps / s2 * (hat * g).sum(1, keepdim=True)
     tiny = torch.finfo(x.dtype).tiny
-    euler = residual.abs() / (offset * hat.norm(dim=1, keepdim=True) * sizes + tiny)
+    # x - m is rounded in proportion to |m|, however small the deviations are beside epsilon
+    length = hat.norm(dim=1, keepdim=True) + x.shape[1] ** 0.5 * mean.abs() / s
+    euler = residual.abs() / (length * sizes + tiny)
     total = gradient.sum(1, keepdim=True).abs() / (offset * g.abs().sum(1, keepdim=True) / s + tiny)
     contraction = gradient.norm(dim=1, keepdim=True) * s / (sizes + tiny)
     return {"groups": len(x), "euler": float(euler.max()), "radial": float((eps / s2).max()), "offset": float(offset.max()),

@@ -142,7 +142,8 @@ def _channels(pair: _Pair, found: tuple[Tensor, ...]) -> dict[str, Any]:
     product, sizes = (w * dw).sum(1), w.norm(dim=1) * dw.norm(dim=1)
     db = parameters.get("bias")
     whole = product if db is None else product + layer.bias.detach() * db
-    residual = (whole - norm.eps / s2 * (hat * g).sum(1)).abs() / (sizes + offset * hat.norm(dim=1) * g.norm(dim=1) + tiny)
+    length = hat.norm(dim=1) + h.shape[1] ** 0.5 * mean.abs() / s  # h - m is rounded in proportion to |m|
+    residual = (whole - norm.eps / s2 * (hat * g).sum(1)).abs() / (sizes + length * g.norm(dim=1) + tiny)
     bias = float("nan") if db is None else float((db.abs() / (offset * (g.abs().sum(1) / s) + tiny)).max())
     cosine = product.abs() / (sizes + tiny)
     return {"biased": db is not None, "bias": bias, "radial": float(residual.max()), "cosine": float(cosine.max()),

@@ -12,8 +12,9 @@ component. Ignoring ε is false as well: at small variance it lets nearly all of
 
 Measured
 --------
-|<x - m, g_x> - ε/s² <x̂, g>| over (1 + |m|/s) |x̂| |g|, the largest of all groups of a layer, with s² = variance + ε, x̂ =
-(x - m)/s and g the cotangent times the layer's weight (m = 0 for RMS norm).
+|<x - m, g_x> - ε/s² <x̂, g>| over (|x̂| + √n |m|/s) |g|, the largest of all groups (of n entries) of a layer, with s² =
+variance + ε, x̂ = (x - m)/s and g the cotangent times the layer's weight (m = 0 for RMS norm). The second term is what the
+rounding of x - m can make, and does not shrink with the variance.
 
 Error
 -----

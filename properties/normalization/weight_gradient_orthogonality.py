@@ -13,7 +13,8 @@ wrong gradient.
 
 Measured
 --------
-|<w, dL/dw> + b dL/db - ε/s² <x̂, g>| over |w| |dL/dw| + (1 + |m|/s) |x̂| |g|, the largest of all channels of a layer.
+|<w, dL/dw> + b dL/db - ε/s² <x̂, g>| over |w| |dL/dw| + (|x̂| + √n |m|/s) |g|, the largest of all channels (of n
+entries) of a layer.
 
 Error
 -----

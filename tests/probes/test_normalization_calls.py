@@ -5,7 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from gradcheck_suite.architectures.subjects import subject
 from gradcheck_suite.captures.codec import decode, encode
+from gradcheck_suite.core.architecture import Architecture, layer
 from gradcheck_suite.core.budget import BUDGETS
 from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.probes.normalization_calls import normalization_calls
@@ -143,3 +145,11 @@ class Hiding(nn.Module):
 def test_layers_inside_a_custom_function_have_no_place_in_the_graph():
     seen = of(lambda: nn.Sequential(Hiding(), nn.Linear(4, 4), nn.BatchNorm1d(4)), torch.randn(9, 4), normalized_weights)
     assert seen.weights == ("1",)
+
+
+def test_rounding_of_a_mean_that_dwarfs_deviations_below_epsilon_is_no_radial_gradient():
+    narrow = Architecture(input_shape=(1,), layers=(layer("dense", units=5), layer("layer_norm"), layer("batch_norm")), batch=2,
+                          initialization="he-normal")
+    for seed in range(20):
+        seen = normalization_calls(subject(narrow), BUDGETS["quick"], seed)
+        assert seen.euler.max() < 16 * ROUNDOFF
