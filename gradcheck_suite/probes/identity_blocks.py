@@ -88,4 +88,6 @@ def _alone(module: nn.Module, call: Call, seed: int) -> tuple[int, int, float]:
     (output,) = floating(module(*args, **kwargs))
     cotangent = torch.randn(output.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(output)
     (gradient,) = torch.autograd.grad(output, leaf, cotangent)
+    moves = leaf.detach() != 0  # at zero a rectifier after the sum is on its kink, and its slope there a convention
+    gradient, cotangent = gradient[moves], cotangent[moves]
     return leaf.numel(), differing_bits(gradient, cotangent), norm(gradient) / norm(cotangent)

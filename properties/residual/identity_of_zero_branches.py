@@ -13,7 +13,7 @@ that scales, clips or drops the skip's gradient takes that away, and the loss do
 Measured
 --------
 The number of bits in which the gradient at the block's input differs from a random cotangent at its output, the block alone
-at the input the model gives it.
+at the input the model gives it. Entries of that input that are exactly zero are left out: a rectifier after the sum is on its kink there.
 
 Error
 -----

@@ -52,6 +52,20 @@ def test_a_skip_with_half_its_gradient_is_seen():
     assert seen.norms[0] == pytest.approx(0.5)
 
 
+class Rectified(Gated):
+    """The block of a residual network: a rectifier after the sum, on what a rectifier gave."""
+
+    def forward(self, x, mask=None):
+        return torch.relu(super().forward(x, mask))
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_rectifier_behind_the_sum_is_the_identity_but_at_its_kink(broken):
+    seen = capture(lambda: nn.Sequential(nn.ReLU(), Rectified(broken), nn.Linear(4, 2)))
+    assert seen.paths == ("1",)
+    assert (seen.bits[0] > 0) == broken
+
+
 def test_other_models_have_no_identity_blocks():
     for make in (lambda: nn.Sequential(nn.Linear(4, 4), nn.ReLU()), lambda: nn.Sequential(nn.Identity(), nn.Identity())):
         with pytest.raises(NotApplicable, match="no block is the identity"):
