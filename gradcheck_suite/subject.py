@@ -57,6 +57,7 @@ class Subject:
         architecture: the plain data it was built from, for generated networks.
         instance: the caller's own model, where it is not ``fresh``: whoever runs probes restores it afterwards.
         remedy: name of the remedy that was applied, ``""`` for none: probes then leave out trials of their own.
+        widened: called with a whole number, the subject that many times as wide, where its maker takes a width.
     """
 
     name: str
@@ -66,3 +67,4 @@ class Subject:
     architecture: Architecture | None = None
     instance: "torch.nn.Module | None" = None
     remedy: str = ""
+    widened: "Callable[[int], Subject] | None" = None

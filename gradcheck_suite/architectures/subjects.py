@@ -6,10 +6,13 @@ import numpy as np
 import torch
 
 from gradcheck_suite.architectures.build import build, loss_function, make_batch, optimizer_factory
+from gradcheck_suite.architectures.kinds import KINDS
 from gradcheck_suite.architectures.program import shapes
-from gradcheck_suite.core.architecture import Architecture
+from gradcheck_suite.core.architecture import Architecture, Layer
 from gradcheck_suite.core.finding import finding_id
 from gradcheck_suite.subject import Batch, Setup, Subject
+
+_WIDTHS = ("units", "channels", "hidden")
 
 
 def subject(architecture: Architecture, name: str = "") -> Subject:
@@ -33,7 +36,20 @@ def subject(architecture: Architecture, name: str = "") -> Subject:
             optimizer=optimizer_factory(architecture, model) if trainable else None,
         )
 
-    return Subject(name=name or title(architecture), setup=setup, architecture=architecture)
+    return Subject(name=name or title(architecture), setup=setup, architecture=architecture,
+                   widened=lambda times: subject(widened(architecture, times), name or title(architecture)))
+
+
+def widened(architecture: Architecture, times: int) -> Architecture:
+    """The architecture with every layer but the last that has a weight made so many times as wide; its output keeps its shape."""
+    last = max((index for index, layer in enumerate(architecture.layers) if KINDS[layer.kind].parameters), default=-1)
+    return architecture.changed(layers=tuple(layer if index == last else _wider(layer, times)
+                                             for index, layer in enumerate(architecture.layers)))
+
+
+def _wider(layer: Layer, times: int) -> Layer:
+    options = tuple((name, value * times if name in _WIDTHS and isinstance(value, int) else value) for name, value in layer.options)
+    return Layer(layer.kind, options, tuple(_wider(inner, times) for inner in layer.layers))
 
 
 def seed_everything(seed: int) -> None:

@@ -70,7 +70,7 @@ def remedied(subject: Subject, name: str) -> Subject:
     Raises:
         LookupError: there is no such remedy.
     """
-    return replace(subject, setup=_Remedied(subject, name), architecture=None, remedy=name)
+    return replace(subject, setup=_Remedied(subject, name), architecture=None, remedy=name, widened=None)
 
 
 class _Remedied:

@@ -4,6 +4,7 @@ import inspect
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -39,7 +40,7 @@ def resolve(target: Target, options: Options) -> Subject:
             activate(root)
             return build(seed)
 
-        return replace(made, setup=setup, target=target.text)
+        return replace(made, setup=setup, target=target.text, widened=made.widened and _activated(made.widened, lambda: activate(root)))
     from gradcheck_suite.targets.zoo import factory
 
     return replace(subject_of(factory(target), settings, target.text), target=target.text)
@@ -76,8 +77,9 @@ def subject_of(value: Any, settings: Settings, name: str) -> Subject:
     if isinstance(value, str):
         value = resolve(parse(value), Options())
     if isinstance(value, Subject):
-        build = value.setup
-        return replace(value, name=name or value.name, setup=lambda seed: adjusted(build(seed), settings, seed))
+        build, wider = value.setup, value.widened
+        return replace(value, name=name or value.name, setup=lambda seed: adjusted(build(seed), settings, seed),
+                       widened=wider and (lambda times: subject_of(wider(times), settings, name)))
     label = name or _name_of(value)
     if isinstance(value, nn.Module):
         instance = copy_of_lazy(value) if is_lazy(value) else value
@@ -85,12 +87,38 @@ def subject_of(value: Any, settings: Settings, name: str) -> Subject:
     if isinstance(value, type) and issubclass(value, torch.autograd.Function):
         return Subject(label, Maker(lambda: Applied(value), settings, label))
     if callable(value):
-        return Subject(label, Maker(value, settings, label))
+        return Subject(label, Maker(value, settings, label), widened=_widened(value, settings, label))
     if isinstance(value, Mapping | tuple):
         return Subject(label, Maker(lambda: value, settings, label), fresh=False, instance=setup_of(value, 0, label).model)
     raise UsageError(f"{label} is a {type(value).__name__}, which cannot be audited",
                      allowed="a torch.nn.Module, a class of modules, an autograd.Function, a function that returns a module, a Subject, "
                              "or the text of a target")
+
+
+def _activated(widened: Callable[[int], Subject], ready: Callable[[], None]) -> Callable[[int], Subject]:
+    """``widened`` whose subjects make the folder of their file importable before they build."""
+    def at(times: int) -> Subject:
+        made = widened(times)
+
+        def setup(seed: int) -> Setup:
+            ready()
+            return made.setup(seed)
+
+        return replace(made, setup=setup)
+
+    return at
+
+
+def _widened(factory: Callable[..., Any], settings: Settings, label: str) -> Callable[[int], Subject] | None:
+    """The factory at multiples of its width, where it has a parameter ``width`` whose default is a whole number."""
+    try:
+        parameter = inspect.signature(factory).parameters.get("width")
+    except (TypeError, ValueError):
+        return None
+    if parameter is None or type(parameter.default) is not int or parameter.kind is parameter.POSITIONAL_ONLY or parameter.default < 1:
+        return None
+    own = parameter.default
+    return lambda times: Subject(label, Maker(partial(factory, width=own * times), settings, label))
 
 
 def _name_of(value: Any) -> str:

@@ -17,12 +17,14 @@ from gradcheck_suite.probes.experiment import Experiment, is_finite, require_tra
 from gradcheck_suite.probes.operation_watch import watched as watched_operations
 from gradcheck_suite.probes.standardised import standardised_inputs
 from gradcheck_suite.probes.state import preserved
-from gradcheck_suite.probes.training.attempts import EXPLAINED, attempt, explains, trained, trials, twins
+from gradcheck_suite.probes.training.attempts import EXPLAINED, Allowance, attempt, explains, trained, trials, twins
 from gradcheck_suite.probes.training.yardsticks import Constant, Outputs, best_constant, direct_share, reach
 from gradcheck_suite.probes.unit_activity import watched as watched_units
 from gradcheck_suite.subject import Subject
 
 ATTEMPTS = 3
+# Trainings that must still fit into the time for further initialisations to be run beside the trials.
+_DEAR = 6
 
 
 def training(subject: Subject, budget: Budget, seed: int) -> Training:
@@ -30,30 +32,34 @@ def training(subject: Subject, budget: Budget, seed: int) -> Training:
 
     One initialisation where it explains more than half of the best constant's loss at once; else three, and the trials.
     A subject with a remedy applied has no trials. A budget's short training is carried on to a hundred steps where it leaves a doubt.
+    A model so dear that this would not end before the probe's deadline has fewer steps, initialisations and trials.
 
     Raises:
         NotApplicable: the subject has no loss, no optimiser, or nothing to train.
         SubjectError: the subject failed.
     """
-    first = _first(subject, budget, seed)
+    allowance = Allowance(budget.seconds)
+    first = _first(subject, budget, seed, allowance.own_end)
+    allowance.measured()
     if first.own.gain > EXPLAINED or math.isnan(first.own.gain):
         return first
     seeds = [seed, *(derive(seed, "attempt", number) for number in range(1, PAIRS))]
-    made = [first.own, *(attempt(subject, other, first.steps) for other in seeds[1:ATTEMPTS])]
+    others = seeds[1:ATTEMPTS] if allowance.fits(_DEAR) else []
+    made = [first.own, *(attempt(subject, other, first.steps) for other in others)]
     seen = replace(first, attempts=tuple(made))
     if first.own.gain >= BEATEN and seen.failing:
         # The first began beyond the constant by luck: what fails is looked at where it fails.
         worst = min(range(len(made)), key=lambda position: made[position].gain)
         seeds.insert(0, seeds.pop(worst))
         made.insert(0, made.pop(worst))
-        seen = replace(_first(subject, budget, seeds[0]), attempts=tuple(made))
-    changed = () if subject.remedy else tuple(trials(subject, seeds[0], seen.steps, seen.own))
+        seen = replace(_first(subject, budget, seeds[0], allowance.own_end), attempts=tuple(made))
+    changed = () if subject.remedy else tuple(trials(subject, seeds[0], seen.steps, seen.own, allowance))
     seen = replace(seen, trials=changed)
     doubtful = 0.0 < seen.gain < BEATEN and not any(explains(trial, seen.own) for trial in changed)
-    return replace(seen, twins=tuple(twins(subject, seeds, seen.steps, made))) if doubtful else seen
+    return replace(seen, twins=tuple(twins(subject, seeds, seen.steps, made, allowance))) if doubtful else seen
 
 
-def _first(subject: Subject, budget: Budget, seed: int) -> Training:
+def _first(subject: Subject, budget: Budget, seed: int, end: float) -> Training:
     """The capture with one attempt and no trials."""
     setup = realise(subject, seed)
     require_training(setup)
@@ -69,8 +75,9 @@ def _first(subject: Subject, budget: Budget, seed: int) -> Training:
         start = _standardised_start(run)
         before = _activity(run)
         torch.set_rng_state(generator)
-        own = trained(run, steps, constant)
-        if own.finite and not own.gain > EXPLAINED and steps < HORIZON:
+        own = trained(run, steps, constant, end=end)
+        steps = own.losses.size - 1 if own.finite else steps
+        if own.finite and not own.gain > EXPLAINED and steps == budget.training_steps < HORIZON:
             own, steps = _lengthened(run, own, constant, min(HORIZON, setup.steps or HORIZON))
         breakdown = None if own.finite or own.error else _breakdown(run, own.losses.size - 1)
         activity = _activity(run) if own.finite else ()

@@ -1,6 +1,7 @@
 """Trainings on one fixed batch: the subject's own set-up, and the same with a single thing changed."""
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,6 +23,8 @@ from gradcheck_suite.subject import Batch, Setup, Subject
 Change = Callable[[Setup], Setup | None]
 EXPLAINED = 0.5
 _NOTICEABLE = 0.01
+_SHARE = 0.8
+_LEAST_STEPS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +41,46 @@ class Changed:
 AS_IT_IS = Changed("")
 
 
-def trained(run: Experiment, steps: int, constant: Constant, change: Changed = AS_IT_IS) -> Attempt:
+class Allowance:
+    """The time that a probe may use, in seconds of the wall clock: its deadline ends it with nothing to show.
+
+    The set-up's own training may use a third of it, and then ends with fewer steps; further trainings are begun while what the first
+    one took still fits.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + _SHARE * seconds
+        self.own_end = time.monotonic() + seconds / 3.0
+        self._began = time.monotonic()
+        self.cost = 0.0
+
+    def measured(self) -> None:
+        """The first training has just ended."""
+        self.cost = time.monotonic() - self._began
+
+    def fits(self, trainings: int = 1) -> bool:
+        """Whether so many trainings can still be run."""
+        return time.monotonic() + trainings * self.cost < self._end
+
+
+def trained(run: Experiment, steps: int, constant: Constant, change: Changed = AS_IT_IS, end: float = math.inf) -> Attempt:
     """Train an experiment for some steps; the loss before each and after the last.
 
-    A trial that has a rival ends after a third of the steps where it is no better than that.
+    A trial that has a rival ends after a third of the steps where it is no better than that; every training at the time ``end``, but
+    not before twenty steps.
     """
     losses: list[float] = []
     norms: list[tuple[float, float]] = []
-    error = ""
+    error, done = "", 0
     try:
-        for step in range(steps):
+        while done < steps and not (done >= _LEAST_STEPS and time.monotonic() > end):
             losses.append(float(run.gradients()))
             if not change.name:
                 norms.append(_norms(run.model))
-            if not math.isfinite(losses[-1]) or (step == steps // 3 and _behind(losses, change.rival, constant.value)):
+            if not math.isfinite(losses[-1]) or (done == steps // 3 and _behind(losses, change.rival, constant.value)):
                 break
             run.step()
+            done += 1
         else:
             with torch.no_grad():
                 losses.append(float(run.loss()))
@@ -79,10 +106,14 @@ def _behind(losses: list[float], rival: np.ndarray | None, constant: float) -> b
     return not np.mean(losses[last]) < np.mean(rival[: len(losses)][last]) - _NOTICEABLE * abs(constant)
 
 
-def twins(subject: Subject, seeds: Sequence[int], steps: int, attempts: Sequence[Attempt]) -> Iterator[tuple[float, float]]:
+def twins(
+    subject: Subject, seeds: Sequence[int], steps: int, attempts: Sequence[Attempt], allowance: Allowance
+) -> Iterator[tuple[float, float]]:
     """Gains of attempts from the seeds, the first of which were made already, each with its twin's: the same training on inputs that say
     nothing (zeros, or the first sample's tokens for all samples). They end with the first twin that is no worse."""
     for position, seed in enumerate(seeds):
+        if not allowance.fits(2):
+            return
         own = attempts[position] if position < len(attempts) else attempt(subject, seed, steps)
         twin = _trial(subject, seed, steps, Changed(ZEROED, _zeroed_inputs))
         if twin is None:
@@ -103,27 +134,31 @@ def attempt(subject: Subject, seed: int, steps: int) -> Attempt:
         return trained(run, steps, constant)
 
 
-def trials(subject: Subject, seed: int, steps: int, own: Attempt) -> Iterator[Attempt]:
+def trials(subject: Subject, seed: int, steps: int, own: Attempt, allowance: Allowance) -> Iterator[Attempt]:
     """The set-up with one thing changed, each from the same initialisation.
 
     Learning rates go by factors of ten until one explains more than half of the constant's loss more than the set-up itself.
     A larger rate that is no better ends the way up. Where the loss or a gradient is not finite before the first step, no rate
-    can help and none is tried.
+    can help and none is tried. Trials that no longer fit into the time are left out.
     """
     if own.losses.size > 2:
-        yield from _rates(subject, seed, steps, own)
+        yield from _rates(subject, seed, steps, own, allowance)
     for name, change in CHANGES.items():
+        if not allowance.fits():
+            return
         found = _trial(subject, seed, steps, Changed(name, change))
         if found is not None:
             yield found
 
 
-def _rates(subject: Subject, seed: int, steps: int, own: Attempt) -> Iterator[Attempt]:
+def _rates(subject: Subject, seed: int, steps: int, own: Attempt, allowance: Allowance) -> Iterator[Attempt]:
     rose = not own.finite or bool((own.losses[1:] > own.losses[0]).any())
     down = [10.0**-power for power in ((1, 2, 3) if rose else (1,))]
     up = [_first_factor(own) * 10.0**power for power in range(3)] if own.finite else []
     for factors in (down, up) if rose else (up, down):
         for factor in factors:
+            if not allowance.fits():
+                return
             rival = own.losses if factor > 1.0 else None
             found = _trial(subject, seed, steps, Changed(LEARNING_RATE, factor=factor, rival=rival))
             if found is None:
