@@ -142,9 +142,10 @@ def account(tallies: Sequence[Tally], budget: Budget) -> str:
     """The error budget of a whole run: the union bound over the stochastic statements and the networks drawn for each."""
     chances = [tally.examples for tally in tallies if tally.stochastic]
     drawn, risky = sum(tally.examples for tally in tallies), sum(chances)
-    return (f"Error budget: {drawn} networks for {len(tallies)} statements. {len(chances)} statements are stochastic, on {risky} networks: "
-            f"false alarms in the whole run at most {risky * budget.alpha:.1e} (union bound, {budget.alpha:.1e} each). The bounds of the "
-            "others are on rounding and truncation, not on chance.")
+    chance = (f"{len(chances)} of them stochastic, on {risky} networks: false alarms in the whole run at most "
+              f"{risky * budget.alpha:.1e} (union bound, {budget.alpha:.1e} each); the bounds of the others are"
+              ) if chances else "none of them stochastic: their bounds are"
+    return f"Error budget: {drawn} networks for {len(tallies)} statements; {chance} on rounding and truncation, not on chance."
 
 
 def _nothing() -> Evidence:
