@@ -29,7 +29,7 @@ from gradcheck_suite.subject import Batch, Setup, Subject
 
 TOOL, FAST, SLOW = "this tool", "gradcheck fast", "gradcheck slow"
 HEAVY = 0.02  # seconds of one forward+backward above which peers are sampled less
-ROUNDS, HEAVY_ROUNDS = 5, 2
+ROUNDS, HEAVY_ROUNDS = 5, 1
 STRETCH = 0.03  # CPU seconds over which something short is repeated
 Check = Callable[[], object]
 
@@ -115,11 +115,11 @@ def cost(work: Workload, *, slow: bool = True, fast: bool = True) -> Cost:
     bases: list[float] = []
     slopes: list[float] = []
     ratios: dict[str, list[float]] = {name: [] for name in checks}
-    for turn in range(1 + (HEAVY_ROUNDS if heavy else ROUNDS)):
-        one = seconds(work.forward_backward)
+    for turn in range(HEAVY_ROUNDS if heavy else 1 + ROUNDS):
+        one = statistics.fmean(seconds(work.forward_backward) for _ in range(3 if heavy else 1))
         times = {name: seconds(check) for name, check in checks.items()}
         sampled = [seconds(check) for check in slow_checks]
-        if turn:  # the first round warms up
+        if turn or heavy:  # the first round of what is short warms up
             bases.append(one)
             for name, taken in times.items():
                 ratios[name].append(taken / one)
