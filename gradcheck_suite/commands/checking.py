@@ -68,17 +68,32 @@ def audit(request: AuditRequest, choice: Choice, outputs: Outputs, config: Confi
 
     outputs = outputs.checked()
     pairs = planned(request, config)
-    openers = [partial(_open, target, options, choice, request.isolation) for target, options in pairs]
-    chosen = choice.resolved()
-    facts = described(outputs.command, choice.seed, choice.budget, len(openers) * len(chosen))
+    own = [_own(choice, config, _written(target, options)) for target, options in pairs]
+    openers = [partial(_open, target, options, mine, request.isolation) for (target, options), mine in zip(pairs, own, strict=True)]
+    resolved = {mine: mine.resolved() for mine in own}
+    plan = Plan(tuple(openers), (), apart=tuple(resolved[mine] for mine in own))
+    facts = described(outputs.command, choice.seed, choice.budget, sum(map(len, plan.apart)))
     earlier: tuple[Event, ...] = ()
     if request.resume:
         folder = run_folder(request.resume, outputs.folder)
         earlier = tuple(event for event in read_events(folder) if isinstance(event, CheckFinished | SubjectStarted))
         facts = replace(facts, id=folder.name)
     done = finished(earlier)
-    cases = {target.text: _case_options(target, options, choice, request.isolation) for target, options in pairs}
-    return execute(run(Plan(tuple(openers), chosen), facts, done), facts, outputs, earlier, cases)
+    cases = {pair[0].text: _case_options(*pair, mine, request.isolation) for pair, mine in zip(pairs, own, strict=True)}
+    return execute(run(plan, facts, done), facts, outputs, earlier, cases)
+
+
+def _own(choice: Choice, config: Config, text: str) -> Choice:
+    """The choice for one target: its own table of the configuration, where the command line said nothing else."""
+    own = config.targets.get(text, TargetConfig())
+    return replace(choice, select=own.select if own.select and choice.select == config.select else choice.select,
+                   ignore=own.ignore if own.ignore and choice.ignore == config.ignore else choice.ignore,
+                   budget=own.budget if own.budget and choice.budget == config.budget else choice.budget)
+
+
+def _written(target: "Target", options: "Options") -> str:
+    """A target as the user wrote it, without the mode that tells two subjects apart."""
+    return target.text.removesuffix(f" ({options.mode})") if options.mode else target.text
 
 
 def planned(request: AuditRequest, config: Config) -> "list[tuple[Target, Options]]":
@@ -103,8 +118,7 @@ def planned(request: AuditRequest, config: Config) -> "list[tuple[Target, Option
 
 def _case_options(target: "Target", options: "Options", choice: Choice, isolation: Isolation) -> dict[str, Any]:
     """What a case file says of a target, so that ``replay`` can open it again from any folder."""
-    mode = f" ({options.mode})"
-    return {"target": target.text.removesuffix(mode) if options.mode else target.text, "folder": str(Path.cwd()),
+    return {"target": _written(target, options), "folder": str(Path.cwd()), "budget": choice.budget,
             "inputs": list(options.inputs), "targets": options.targets, "loss": options.loss, "mode": options.mode,
             "isolation": isolation.kind, "properties": [str(folder.resolve()) for folder in choice.properties]}
 
@@ -167,7 +181,7 @@ def searching(chosen: "Sequence[Property]", facts: Run, choice: Choice, defects:
         yield CheckStarted(property=prop.name, subject=engine.SUBJECT)
         tallies.append(engine.Tally())
         findings = engine.search(prop, budget(choice.budget), choice.seed, defects, tally=tallies[-1])
-        planted = "".join(f" --plant {defect}" for defect in defects)
+        planted = "".join(f" --plant {defect}" for defect in defects) + "".join(f" --properties {folder}" for folder in choice.properties)
         command = f"gradcheck search --select {prop.id} --seed {choice.seed} --budget {choice.budget}{planted}"
         told: tuple[Any, ...] = tuple(replace(finding, reproduce=command) for finding in findings)
         yield CheckFinished(property=prop.name, subject=engine.SUBJECT, findings=told, seconds=time.monotonic() - started)

@@ -74,7 +74,7 @@ def _audited(case: "Case", prop: "Property") -> "tuple[Finding, ...]":
         raise UsageError(f"the case {case.id} has no target: it was made by a call in Python", instead="Run that call again.")
     options = Options(inputs=tuple(given["inputs"]), targets=given["targets"], loss=given["loss"], mode=given["mode"])
     target = parse(given["target"], given["folder"])
-    source = opener(target, options, case.budget, case.seed, given["isolation"])()
+    source = opener(target, options, given.get("budget", case.budget), case.seed, given["isolation"])()
     try:
         return check(prop, source)
     finally:

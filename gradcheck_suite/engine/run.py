@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run does: every property on every subject.
+    """What a run does: every property on every subject, or on each subject its own, which ``apart`` then tells.
 
     ``open_source`` opens a fresh source of captures of one subject: a second one is opened to confirm a violation.
     ``reproduce`` makes the command that replays a finding, from the finding's id.
@@ -31,6 +31,7 @@ class Plan:
     properties: tuple[Property, ...]
     reproduce: Callable[[str], str] = "gradcheck replay {}".format
     confirm: bool = True
+    apart: tuple[tuple[Property, ...], ...] = ()
 
 
 def described(command: Sequence[str], seed: int, budget: str, planned: int) -> Run:
@@ -67,9 +68,9 @@ def run(plan: Plan, facts: Run, done: Collection[tuple[str, str]] = ()) -> Gener
     began = time.monotonic()
     yield RunStarted(run=facts)
     broken: list[str] = []
-    for open_source in plan.open_sources:
+    for index, open_source in enumerate(plan.open_sources):
         try:
-            yield from _subject(plan, open_source, facts, done)
+            yield from _subject(replace(plan, properties=plan.apart[index]) if plan.apart else plan, open_source, facts, done)
         except TargetError as error:
             if len(plan.open_sources) == 1:
                 raise

@@ -122,6 +122,12 @@ def test_configuration_is_read_and_its_mistakes_are_told(gradcheck, folder):
     (folder / "pyproject.toml").write_text('[tool.gradcheck_suite]\nselect = ["backprop-agreement"]\nbudget = "quick"\n'
                                            '[tool.gradcheck_suite.targets."net.py:build"]\nmode = "eval"\n')
     assert gradcheck("audit").returncode == 0
+    (folder / "pyproject.toml").write_text('[tool.gradcheck_suite]\nbudget = "quick"\n[tool.gradcheck_suite.targets."net.py:build"]\n'
+                                           'select = ["gradient-determinism"]\n')
+    done = gradcheck("audit", "net.py:build", "net.py:build_wrong", "-s", "finite-gradients", "--json", "given.json")
+    assert {finding["property"] for finding in json.loads((folder / "given.json").read_text())["findings"]} == {"finite-gradients"}
+    gradcheck("audit", "--json", "own.json")
+    assert {finding["property"] for finding in json.loads((folder / "own.json").read_text())["findings"]} == {"gradient-determinism"}
     (folder / "pyproject.toml").write_text('[tool.gradcheck_suite]\nselct = []\n')
     done = gradcheck("audit", "net.py:build")
     assert done.returncode == 2

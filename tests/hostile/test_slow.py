@@ -129,6 +129,52 @@ def test_an_interruption_ends_children_and_keeps_what_was_found(tmp_path: Path, 
     assert [finding["verdict"] for finding in report["findings"] if finding["subject"] == HEALTHY[0]]
 
 
+SHUFFLING = """
+import random
+
+
+def pytest_collection_modifyitems(items):
+    random.Random(5).shuffle(items)
+"""
+
+
+def timeless(path: Path) -> str:
+    """A report as text, without the times, the id and the command of its run."""
+    report = json.loads(path.read_text(encoding="utf-8"))
+    for name in ("seconds", "started", "id", "command"):
+        del report["run"][name]
+    return json.dumps(report)
+
+
+def test_workers_and_order_change_no_byte_of_the_findings(tmp_path: Path) -> None:
+    (tmp_path / "shuffling.py").write_text(SHUFFLING)
+    models = [*HEALTHY, f"{MODELS}/gradients.py:one_percent_too_large", f"{MODELS}/purity.py:dropout_in_train_mode"]
+    words = [word for model in models for word in ("--gradcheck", model)]
+    words += [word for family in ("correctness", "purity", "numerics") for word in ("--gradcheck-select", family)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    reports = []
+    for number, how in enumerate((["-n", "0"], ["-n", "2"], ["-n", "4"], ["-n", "0", "-p", "shuffling"])):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        pytest_words = ["--gradcheck-budget", "quick", "--gradcheck-report", "json", "-q", "-p", "no:cacheprovider", *how]
+        subprocess.run([sys.executable, "-m", "pytest", *words, *pytest_words], cwd=folder, env=environment, check=False,
+                       capture_output=True, timeout=1200)
+        (written,) = folder.glob("reports/*/report.json")
+        reports.append(timeless(written))
+    assert len(json.loads(reports[0])["findings"]) > 100
+    assert reports == [reports[0]] * len(reports)
+
+
+def test_the_same_command_twice_changes_no_byte_of_the_report(tmp_path: Path) -> None:
+    targets = [HEALTHY[0], f"{MODELS}/gradients.py:one_percent_too_large", f"{MODELS}/process.py:segfault_backward"]
+    reports = []
+    for number in range(2):
+        words = [sys.executable, "-m", "gradcheck_suite", "audit", *targets, "-b", "quick", "-q", "-o", str(tmp_path / str(number))]
+        subprocess.run(words, check=False, capture_output=True, timeout=600)
+        reports.append(timeless(run_folder(tmp_path / str(number)) / "report.json"))
+    assert reports[0] == reports[1]
+
+
 def test_a_soak_leaks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def once(name: str) -> None:
         source = ChildSource(parse(f"{MODELS}/process.py:{name}"), Options(), budget("quick"), 0, Limits(seconds=20.0, repeats=1))
@@ -147,7 +193,7 @@ def test_a_soak_leaks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     once("healthy")
     server = psutil.Process(launch.server(["gradcheck_suite.targets"], 60.0).pid)
     before, memory = used(), server.memory_info().rss
-    for _ in range(60):
+    for _ in range(250):
         for name in ("healthy", "exit_zero_forward"):
             once(name)
     assert used() == before
