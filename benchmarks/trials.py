@@ -96,6 +96,11 @@ def slowed(module: str, strength: float) -> Defect:
     return Defect(kind="scaled-backward", module=module, strength=strength)
 
 
+def _halved(depth: int) -> tuple[Defect, ...]:
+    """Half of the declared variance in every weight of a chain."""
+    return tuple(gain(str(2 * index), math.sqrt(0.5)) for index in range(depth + 1))
+
+
 _DEEP, _LAYER, _VARIANCE, _LAW = (
     "gradient-scale-across-depth", "gradient-scale-per-layer", "declared-weight-variance", "gradient-law-of-activation")
 _HARMFUL: dict[str, Any] = {"loss": "cross-entropy", "batch": 16, "dtype": "float32"}
@@ -117,9 +122,9 @@ TRIALS = (
     Trial(property="weight-variance", true=chain(24, 12, "relu", "torch-default", **_HARMFUL), fresh="weight_law",
           false=chain(24, 12, "relu", "torch-default", gain("4", 30.0), **_HARMFUL)),
     Trial(property=_LAW, true=chain(4, 16, "tanh", "glorot-normal"), limit=two_halves, draws=8,
-          false=chain(4, 16, "tanh", "glorot-normal", gain("2", 0.5))),
+          false=chain(4, 16, "tanh", "glorot-normal", *_halved(4))),
     Trial(property=_LAW, true=chain(4, 12, "gelu", "he-normal"), limit=two_halves, draws=8,
-          false=chain(4, 12, "gelu", "he-normal", gain("0", 0.5))),
+          false=chain(4, 12, "gelu", "he-normal", *_halved(4))),
     Trial(property="gradient-growth-law", true=blocks(4), false=blocks(4, slowed("1", 0.3)), limit=two_halves, draws=8),
     Trial(property="gradient-floor", true=blocks(4, *(gain(f"{index}.2", 0.3) for index in range(4))), draws=16,
           false=blocks(4, slowed("1", 1e-3))),

@@ -14,12 +14,16 @@ from gradcheck_suite.handwritten import check_network
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-@pytest.fixture(scope="module")
-def numpy_network():
-    spec = importlib.util.spec_from_file_location("numpy_network", EXAMPLES / "numpy_network.py")
+def loaded(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def numpy_network():
+    return loaded("numpy_network")
 
 
 def wrong(report):
@@ -78,3 +82,17 @@ def test_the_functions_of_the_tutorial_are_those_of_the_example():
     named = [text for text in functions if not text.startswith(("def value", "def gradient"))]
     assert len(named) == 4
     assert [text for text in named if text not in program] == []
+
+
+def test_the_networks_through_depth_and_time_do_what_the_readme_says():
+    depth = loaded("depth")
+
+    def mean(measure, build, **options):
+        return np.mean([measure(build, seed, **options) for seed in range(8)])
+
+    assert mean(depth.stretch, depth.build_sigmoid) == pytest.approx(-37.7, abs=1.0)
+    assert mean(depth.stretch, depth.build_tanh) == pytest.approx(-1.7, abs=1.0)
+    assert mean(depth.stretch, depth.build_residual) == pytest.approx(30 * np.log10(1 + 1 / 30), abs=0.3)
+    assert mean(depth.stretch, depth.build_batch_norm, samples=16) == pytest.approx(30 * np.log10(1.59), abs=0.7)
+    assert 10 ** mean(depth.fading, depth.build_lstm) == pytest.approx(0.63, abs=0.05)
+    assert 10 ** mean(depth.fading, depth.build_lstm_open) == pytest.approx(0.84, abs=0.05)
