@@ -83,6 +83,6 @@ PROPERTY = Property(
     symptoms=("gradient changes its scale during training",),
     remedies=("lower-learning-rate", "gradient-clipping", "normalized-inputs"),
     holds_for=(_NET.changed(learning_rate=1e-7),),
-    fails_for=(_NET.changed(layers=(layer("dense", units=3),), learning_rate=2.0),
+    fails_for=(_NET.changed(layers=(layer("dense", units=3),), learning_rate=4.0),
                _NET.changed(layers=_SATURATING, learning_rate=30.0, optimizer="adam")),
 )
