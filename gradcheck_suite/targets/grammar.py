@@ -118,6 +118,8 @@ def _file(text: str, place: str, attribute: str, base: str) -> Target:
 def _instead(text: str) -> str:
     """What to write instead of a text that has no colon, or nothing on one side of it."""
     stem = text.strip(":")
+    if stem in ZOOS:
+        return f"Write {stem}:NAME, where NAME is a model of that library."
     if stem.endswith(".py"):
         return f"Write {stem}:NAME, where NAME is a factory, a class or a model in that file."
     module, dot, name = stem.rpartition(".")

@@ -37,12 +37,17 @@ def load(target: Target) -> Any:
     found: Any = module
     for part in target.attribute.split("."):
         if not hasattr(found, part):
-            names = [name for name in vars(found) if not name.startswith("_")] if hasattr(found, "__dict__") else []
-            close = get_close_matches(part, names, n=1)
-            raise TargetError(f"{target.place!r} has no attribute {part!r}",
-                              instead=f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(sorted(names)[:20]) or 'no names'}.")
+            raise TargetError(f"{target.place!r} has no attribute {part!r}", instead=_has(found, part))
         found = getattr(found, part)
     return found
+
+
+def _has(holder: Any, wanted: str) -> str:
+    """What to write instead of a name that a module or a class has not: the closest, or all that may be meant."""
+    values = vars(holder) if hasattr(holder, "__dict__") else {}
+    names = sorted(name for name, value in values.items() if not name.startswith("_") and not isinstance(value, ModuleType))
+    close = get_close_matches(wanted, names, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(names[:20])}." if names else ""
 
 
 @contextlib.contextmanager

@@ -152,7 +152,8 @@ def _shrunk(config: Any, widths: dict[str, int]) -> Any:
 
 def _known(name: str, names: list[str], unknown: str) -> None:
     if name not in names:
-        close = get_close_matches(name, names, n=3, cutoff=0.5)
+        begun = sorted((known for known in names if name.startswith(known)), key=len)[-1:]  # bert-base-uncased is a bert
+        close = begun or get_close_matches(name, names, n=3, cutoff=0.5)
         raise UsageError(f"{unknown} {name!r}", instead=f"Did you mean {' or '.join(close)}?" if close else
                          "Look the name up in the library's own list of models.")
 
