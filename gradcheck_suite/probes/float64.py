@@ -18,7 +18,7 @@ def in_float64(setup: Setup, *, evaluation: bool = False) -> Iterator[Setup]:
     """The same model with parameters, buffers and batch in float64, in evaluation mode on demand; all is put back at the end.
 
     Raises:
-        NotApplicable: the model does not run in float64, or does not give float64; or its backward pass fails in evaluation
+        NotApplicable: the model does not run in float64, or does not give numbers in float64; or its backward pass fails in evaluation
             mode, which is not its own.
     """
     with _in_precision(setup, torch.float64, evaluation) as wide:
@@ -59,6 +59,8 @@ def _in_precision(setup: Setup, dtype: torch.dtype, evaluation: bool) -> Iterato
         other = {str(tensor.dtype).removeprefix("torch.") for tensor in floating(output)} - {name, str(dtype.to_complex())[6:]}
         if other:
             raise NotApplicable(f"the model gives {', '.join(sorted(other))} although its parameters are {name}")
+        if any(bool(torch.isnan(tensor).any()) for tensor in floating(output)):
+            raise NotApplicable(f"the model's outputs are NaN in {name}")
         try:
             yield changed
         except SubjectError as failure:

@@ -26,7 +26,8 @@ Limits
 ------
 Weights that are zero are left out (residual branches start there), and so is a last layer that is smaller than all others: both are
 practices of their own. A weight that follows another known law within ten per cent is held against that one: by fan-in and by fan-out, a
-layer of many inputs and one output differs by more than a decade. One decade is a convention.
+layer of many inputs and one output differs by more than a decade. Three weights or more of one standard deviation, whatever their fan-in
+(0.02 in transformers beside convolutions), are a practice as well and are left out. One decade is a convention.
 
 Sources
 -------
@@ -36,7 +37,7 @@ He et al. 2015, arXiv:1502.01852, section 2.2: every layer multiplies the scale 
 import math
 from collections.abc import Iterator
 
-from gradcheck_suite.captures.weight_law import CLOSE, ODD, WeightLaw
+from gradcheck_suite.captures.weight_law import CLOSE, ODD, WeightLaw, WeightSample
 from gradcheck_suite.core.architecture import Architecture, Defect, layer
 from gradcheck_suite.core.evidence import Evidence, Level, Where
 from gradcheck_suite.core.property import Property
@@ -47,10 +48,17 @@ def one_law(weight_law: WeightLaw) -> str | None:
     return None if weight_law.common() else "the weights do not follow one known law, or are fewer than three"
 
 
+def constant(weight: WeightSample, weight_law: WeightLaw) -> bool:
+    """Whether the weight shares its mean square with two others at least, of another fan-in among them: drawn so, whatever the width."""
+    alike = [other for other in weight_law.weights if other.mean_square > 0 and abs(math.log(weight.mean_square / other.mean_square))
+             < max(CLOSE, weight.half_width(5.0), other.half_width(5.0))]
+    return len(alike) > 2 and len({other.fan_in for other in alike}) > 1
+
+
 def measure(weight_law: WeightLaw) -> Iterator[Evidence]:
     law = weight_law.common()
     for weight in weight_law.weights:
-        if weight.mean_square == 0.0 or (weight.last and weight.deviation(law) < 0):
+        if weight.mean_square == 0.0 or (weight.last and weight.deviation(law) < 0) or constant(weight, weight_law):
             continue
         own = weight.nearest if abs(weight.deviation(weight.nearest)) < CLOSE else law  # a rule that is known, if another than theirs
         value, error = weight.deviation(own), weight.half_width(5.0)

@@ -204,3 +204,16 @@ class Switching(nn.Linear):
 def test_a_mode_that_cannot_be_set_in_float64_is_a_fact():
     with pytest.raises(NotApplicable, match="does not run in float64: RuntimeError: mat1"):
         capture(lambda: Switching(3, 4))
+
+
+class Masked(nn.Linear):
+    """Adds a mask that float32 holds and the product of which float64 does not."""
+
+    def forward(self, x):
+        mask = torch.tensor([0.0]) * (torch.inf if x.dtype == torch.float64 else 1.0)
+        return super().forward(x) + mask
+
+
+def test_outputs_that_are_nan_in_float64_compare_with_nothing():
+    with pytest.raises(NotApplicable, match="NaN in float64"):
+        capture(lambda: Masked(3, 4))
