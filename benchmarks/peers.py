@@ -36,7 +36,7 @@ class Call:
         buffers = dict(self.model.named_buffers())
 
         def evaluate(*tensors: Tensor) -> tuple[Tensor, ...]:
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # the CPU alone: torch.manual_seed formats a stack for devices not in use
             state = dict(zip(names, tensors, strict=False)) | {name: b.clone() for name, b in buffers.items()}
             filled = arguments | dict(zip(slots, tensors[len(names) :], strict=True))
             args = tuple(filled[i] for i in range(len(self.args)))
@@ -76,25 +76,32 @@ def gradcheck(call: Call, seed: int = 0, *, fast: bool = False, second: bool = F
 
 
 def slow_sample(call: Call, entries: int) -> Callable[[], None]:
-    """gradcheck's slow mode on the first entries of every parameter and argument, ``entries`` in all or a little less.
+    """gradcheck's slow mode on ``entries`` numbers: the smallest parameters and arguments whole, and the beginning of the next.
 
-    Its cost grows by two forward passes per entry: two samples give the line on which the whole lies.
+    Its cost grows by two forward passes per entry: two samples give the line on which the whole lies. Whole tensors, because
+    putting a part back into its tensor at every pass would cost as much as the pass of a small model.
     """
     function, values = call.function(0)
-    total = sum(v.numel() for v in values)
-    shares = [min(v.numel(), max(0, round(entries * v.numel() / total))) for v in values]
-    shares[max(range(len(values)), key=lambda i: values[i].numel())] += max(0, entries - sum(shares))
-    heads = tuple(v.detach().flatten()[:n].clone().requires_grad_() for v, n in zip(values, shares, strict=True) if n)
-    chosen = [i for i, n in enumerate(shares) if n]
+    chosen: list[int] = []
+    heads: list[Tensor] = []
+    left = entries
+    for i in sorted((i for i, v in enumerate(values) if v.numel()), key=lambda i: values[i].numel()):
+        if left <= 0:
+            break
+        part = values[i].detach() if values[i].numel() <= left else values[i].detach().flatten()[:left]
+        chosen.append(i)
+        heads.append(part.clone().requires_grad_())
+        left -= part.numel()
 
     def of_heads(*parts: Tensor) -> tuple[Tensor, ...]:
         filled = [v.detach() for v in values]
         for i, part in zip(chosen, parts, strict=True):
-            filled[i] = torch.cat([part, filled[i].flatten()[part.numel() :]]).view_as(values[i])
+            whole = part.numel() == filled[i].numel()
+            filled[i] = part if whole else torch.cat([part, filled[i].flatten()[part.numel() :]]).view_as(values[i])
         return function(*filled)
 
     def run() -> None:
-        torch.autograd.gradcheck(of_heads, heads, raise_exception=False)
+        torch.autograd.gradcheck(of_heads, tuple(heads), raise_exception=False)
 
     return run
 

@@ -4,8 +4,9 @@
 start from the same state each time, or a running statistic would pass for a slope.
 """
 
+import operator
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import torch
@@ -34,7 +35,7 @@ class _Held:
         now = vars(self.module)
         if len(now) - (ENTRANCE in now) != len(self.attributes):
             return True
-        if any(now.get(name, _ABSENT) is not value for name, value in self.attributes.items()):
+        if not _same_values(now, self.attributes):
             return True
         if any(not _same_items(self.attributes[name], content) for name, content in self.contents.items()):
             return True
@@ -59,11 +60,20 @@ class _Held:
 def _same_items(container: Any, content: Any) -> bool:
     if len(container) != len(content):
         return False
+    if not content:
+        return True
     if isinstance(container, dict):
-        return all(content.get(key, _ABSENT) is value for key, value in container.items())
+        return _same_values(container, content)
     if isinstance(container, set):
         return bool(container == content)
     return all(first is second for first, second in zip(container, content, strict=True))
+
+
+def _same_values(now: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Whether every name of ``before`` still has the very same value: at a glance where nothing changed, else name by name."""
+    if now.keys() == before.keys() and all(map(operator.is_, now.values(), before.values())):
+        return True
+    return all(now.get(name, _ABSENT) is value for name, value in before.items())
 
 
 class Resets:
