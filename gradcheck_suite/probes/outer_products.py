@@ -69,7 +69,7 @@ def _forward(setup: Setup, seed: int) -> tuple[Signals, Tensor]:
                     masked.add(path)
                 slot: list[Tensor] = []
                 signals.setdefault(path, []).append((args[0].detach().clone(), slot))
-                output.register_hook(slot.append)  # type: ignore[no-untyped-call]
+                _arriving(output, slot)
 
         handles.append(module.register_forward_hook(keep))
     batch, _ = differentiable(setup.batch)
@@ -80,6 +80,13 @@ def _forward(setup: Setup, seed: int) -> tuple[Signals, Tensor]:
         for handle in handles:
             handle.remove()
     return {path: calls for path, calls in signals.items() if path not in masked}, objective(setup, output, seed)
+
+
+def _arriving(output: Tensor, slot: list[Tensor]) -> None:
+    """Have the gradient that arrives at an output put into a list, as whatever hooks the tensor has, or gets, leave it."""
+    number, node = output.output_nr, output.grad_fn
+    if node is not None:
+        node.register_prehook(lambda gradients: slot.append(gradients[number]) if gradients[number] is not None else None)
 
 
 def _own_weights(model: nn.Module, signals: Signals, value: Tensor) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from gradcheck_suite.core.budget import BUDGETS
 from gradcheck_suite.core.errors import NotApplicable
@@ -122,3 +123,37 @@ def test_masked_weights_are_left_out():
             return nn.functional.linear(x, self.weight.tril(), self.bias)
 
     assert of(lambda: nn.Sequential(Masked(4, 4), nn.Tanh(), nn.Linear(4, 2)), torch.randn(3, 4)).paths == ("2",)
+
+
+class Doubling(nn.Module):
+    """Doubles, on its way back, the gradient that arrives at a layer's output."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        y = self.layer(x)
+        y.register_hook(lambda gradient: 2 * gradient)
+        return torch.tanh(y)
+
+
+def test_a_hook_on_the_output_is_not_the_layers_fault():
+    seen = of(Doubling)
+    assert seen.weight[0] <= 8 * seen.epsilon[0]
+    assert seen.bias[0] <= 8 * seen.epsilon[0]
+
+
+class Checkpointed(nn.Module):
+    """Runs one of its layers again in the backward pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.head = nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.head(checkpoint(self.inner, x, use_reentrant=False))
+
+
+def test_layers_that_the_backward_pass_runs_again_are_left_out():
+    assert of(Checkpointed).paths == ("head",)
