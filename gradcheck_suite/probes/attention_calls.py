@@ -127,7 +127,8 @@ def _biases(call: _Call, seed: int) -> dict[str, float]:
     if of_in is None or of_out is None or norm(of_in) == 0:
         return {"key_bias": _NAN, "value_sum": _NAN}
     width, projection = module.embed_dim, module.out_proj.weight.detach()
-    residual, scale = norm(of_in[2 * width :] - projection.T @ of_out), norm(projection.abs().T @ of_out.abs())
+    # cotangents cancel in the biases' sums: rounding is in proportion to what is summed, not to what is left
+    residual, scale = norm(of_in[2 * width :] - projection.T @ of_out), norm(projection.abs().T @ cotangent.abs().sum((0, 1)))
     dropped = module.dropout > 0 and module.training
     return {"key_bias": norm(of_in[width : 2 * width]) / norm(of_in), "value_sum": _NAN if dropped or scale == 0 else residual / scale}
 

@@ -12,8 +12,9 @@ Weights that do not sum to one, a mask applied after the softmax, or a backward 
 
 Measured
 --------
-||dL/db_v - W_oᵀ dL/db_o|| over || |W_o|ᵀ |dL/db_o| ||, each layer alone at the arguments the model gives it, with a random
-cotangent.
+||dL/db_v - W_oᵀ dL/db_o|| over || |W_o|ᵀ Σ|u| ||, each layer alone at the arguments the model gives it, with a random cotangent
+u, summed over all positions. The gradients of the biases are sums in which cotangents cancel: rounding is in proportion to
+what is summed.
 
 Error
 -----
