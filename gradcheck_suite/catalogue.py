@@ -5,6 +5,7 @@ itself. Each file is loaded under ``gradcheck_suite.properties.<family>.<stem>``
 """
 
 import ast
+import difflib
 import importlib.util
 import re
 import sys
@@ -14,11 +15,13 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
-from gradcheck_suite.core.errors import UsageError, did_you_mean
+from gradcheck_suite.core.errors import UsageError
 from gradcheck_suite.core.property import Property
 
 SECTIONS = ("Conditions", "Why it matters", "Measured", "Error", "When violated", "Limits", "Sources")
 _NAME = re.compile(r"[a-z][a-z0-9_]*\.py")
+_SIGNATURE = b"PROPERTY = Property("
+_OFFERED = 3
 
 
 def builtin_folder() -> Path:
@@ -69,6 +72,33 @@ def files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.glob("*/*.py")):
         if _NAME.fullmatch(path.name) and _NAME.fullmatch(path.parent.name + ".py"):
             yield path
+
+
+def is_property_file(path: Path) -> bool:
+    """Whether a file is a property, as far as can be told without running it: when in doubt it is not.
+
+    It is called ``family/id.py``, is no test, says ``PROPERTY = Property(...)`` with a ``Property`` imported from here, and
+    is not a part of this package outside of the catalogue.
+    """
+    if not _NAME.fullmatch(path.name) or not _NAME.fullmatch(path.parent.name + ".py"):
+        return False
+    if path.name.startswith(("test_", "conftest")) or path.name.endswith("_test.py"):
+        return False
+    if path.is_relative_to(Path(__file__).parent) and not path.is_relative_to(builtin_folder()):
+        return False
+    try:
+        written = path.read_bytes()
+        return _SIGNATURE in written and b"gradcheck_suite" in written and _is_property(ast.parse(written))
+    except (OSError, SyntaxError, ValueError):
+        return False
+
+
+def _is_property(tree: ast.Module) -> bool:
+    ours = {alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+            if (node.module or "").partition(".")[0] == "gradcheck_suite" and alias.name == "Property"}
+    made = [node.value for node in tree.body if isinstance(node, ast.Assign)
+            and any(isinstance(target, ast.Name) and target.id == "PROPERTY" for target in node.targets)]
+    return any(isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id in ours for value in made)
 
 
 def read(path: Path) -> Entry:
@@ -153,27 +183,51 @@ def _module(entry: Entry) -> ModuleType:
     return module
 
 
-def choose(found: Iterable[Entry], select: Sequence[str] = (), ignore: Sequence[str] = ()) -> tuple[Entry, ...]:
+def choose(found: Iterable[Entry], select: Sequence[str] = (), ignore: Sequence[str] = (), *, partly: bool = False) -> tuple[Entry, ...]:
     """Those selected and not ignored; each word is a property id, ``family/id``, a family, or a symptom.
 
+    Args:
+        found: what is chosen from.
+        select: words that choose; all where empty.
+        ignore: words that leave out.
+        partly: whether a part of a symptom will do as well, as for people who look for a statement.
+
     Raises:
-        UsageError: a word matches nothing; the closest name is offered.
+        UsageError: a word matches nothing; the closest names are offered.
     """
     pool = tuple(found)
-    wanted = pool if not select else tuple(e for e in pool if any(matches(e, word) for word in select))
-    for word in (*select, *ignore):
-        if not any(matches(entry, word) for entry in pool):
+    meant = {word: named(pool, word, partly=partly) for word in (*select, *ignore)}
+    for word, entries_of in meant.items():
+        if not entries_of:
             raise UsageError(f"no property, family or symptom is called {word!r}", instead=_closest(word, pool))
-    return tuple(e for e in wanted if not any(matches(e, word) for word in ignore))
+    kept = {entry.name for word in select for entry in meant[word]} if select else {entry.name for entry in pool}
+    kept -= {entry.name for word in ignore for entry in meant[word]}
+    return tuple(entry for entry in pool if entry.name in kept)
 
 
-def matches(entry: Entry, word: str) -> bool:
-    """Whether a word names the entry: id, ``family/id``, family, or part of a symptom."""
-    plain = word.strip().lower().replace("_", "-")
-    symptoms = [symptom.lower().replace("_", "-") for symptom in entry.symptoms]
-    return plain in (entry.id, entry.name, entry.family) or any(plain == s or plain.replace("-", " ") in s for s in symptoms if plain)
+def named(pool: Sequence[Entry], word: str, *, partly: bool = False) -> tuple[Entry, ...]:
+    """The entries that a word means: those of that id, ``family/id`` or family; only where there are none, those of that symptom.
+
+    Case does not count, and a hyphen, an underscore and a space are the same. ``partly``: all of these, and those that have the
+    word in a symptom.
+    """
+    plain = _plain(word)
+    found = tuple(entry for entry in pool if plain in (_plain(entry.id), _plain(entry.name), _plain(entry.family)))
+    if not plain or (found and not partly):
+        return found
+    said = tuple(entry for entry in pool if any(plain == text or (partly and plain in text) for text in map(_plain, entry.symptoms)))
+    return tuple(entry for entry in pool if entry in found or entry in said)
+
+
+def _plain(word: str) -> str:
+    return " ".join(re.sub("[-_]", " ", word).lower().split())
 
 
 def _closest(word: str, pool: Sequence[Entry]) -> str:
-    names = {name for entry in pool for name in (entry.id, entry.name, entry.family, *entry.symptoms)}
-    return did_you_mean(word.lower().replace("_", "-"), names) + "All of them: gradcheck list"
+    """The names nearest to a word that names nothing: those spelt alike, then symptoms that it is a part of."""
+    names = {_plain(name): name for entry in pool for name in (*entry.symptoms, entry.family, entry.name if "/" in word else entry.id)}
+    plain = _plain(word)
+    alike = difflib.get_close_matches(plain, names, n=_OFFERED)
+    within = sorted(name for name in names if plain and plain in name)
+    offered = [repr(names[name]) for name in dict.fromkeys((*alike, *within))][:_OFFERED]
+    return (f"Did you mean {' or '.join(offered)}? " if offered else "") + "All of them: gradcheck list"

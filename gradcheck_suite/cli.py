@@ -172,7 +172,7 @@ def list_(words: Annotated[list[str] | None, typer.Argument(help="Ids, families 
     """The catalogue, one line a property; words such as `vanishing` find by symptom."""
     from gradcheck_suite.commands import informing
 
-    print(informing.listing(tuple(words or ()), tuple(properties or ())))
+    print(informing.listing(tuple(words or ()), _folders(properties)))
 
 
 @app.command()
@@ -180,7 +180,7 @@ def explain(word: Annotated[str, typer.Argument(help="A property id, a family or
     """What a property states, under which conditions, with which error, from which source, and what to do."""
     from gradcheck_suite.commands import informing
 
-    print(informing.explanation(word, tuple(properties or ())))
+    print(informing.explanation(word, _folders(properties)))
 
 
 @app.command()
@@ -213,6 +213,13 @@ def _choice(
     select, ignore = words
     return Choice(select=tuple(select or config.select), ignore=tuple(ignore or config.ignore), budget=str(budget or config.budget),
                   seed=config.seed if seed is None else seed, properties=(*config.properties, *(folders or ())))
+
+
+def _folders(given: list[Path] | None) -> tuple[Path, ...]:
+    """Folders of properties: those of the configuration, and those given."""
+    from gradcheck_suite.config import read
+
+    return (*read(Path.cwd()).properties, *(given or ()))
 
 
 def _files(**paths: Path | None) -> tuple[tuple[str, Path], ...]:

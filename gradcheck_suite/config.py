@@ -94,7 +94,10 @@ def validated(data: Mapping[str, Any], origin: str, folder: Path) -> Config:
         if first["type"] == "extra_forbidden":
             raise UsageError(f"{origin}: unknown key tool.gradcheck_suite.{place}", instead=_closest(first["loc"])) from None
         raise UsageError(f"{origin}: tool.gradcheck_suite.{place}: {first['msg']}, got {first['input']!r}") from None
-    return config.model_copy(update={"properties": tuple(folder / path for path in config.properties)})
+    update: dict[str, object] = {"properties": tuple(folder / path for path in config.properties)}
+    if "output_dir" in config.model_fields_set:
+        update["output_dir"] = folder / config.output_dir
+    return config.model_copy(update=update)
 
 
 def _closest(place: tuple[int | str, ...]) -> str:

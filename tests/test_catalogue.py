@@ -1,5 +1,8 @@
 """Finding, reading and choosing property files."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from gradcheck_suite import catalogue
@@ -45,7 +48,7 @@ def test_a_loaded_property_knows_its_id_and_family(folder):
     assert (prop.name, prop.probes) == ("widgets/widget-parity", ("structure",))
 
 
-@pytest.mark.parametrize("word", ["widget-parity", "widget_parity", "widgets/widget-parity", "widgets", "odd widgets", "odd"])
+@pytest.mark.parametrize("word", ["widget-parity", "widget_parity", "widgets/widget-parity", "widgets", "odd widgets", "Odd-Widgets"])
 def test_words_choose_by_id_family_and_symptom(folder, word):
     assert named(folder, "widgets/widget-parity") in catalogue.choose(catalogue.entries([folder]), [word])
 
@@ -53,6 +56,39 @@ def test_words_choose_by_id_family_and_symptom(folder, word):
 def test_an_unknown_word_is_refused_with_the_closest(folder):
     with pytest.raises(UsageError, match="Did you mean 'widget-parity'"):
         catalogue.choose(catalogue.entries([folder]), ["widget-partiy"])
+
+
+def test_a_part_of_a_symptom_is_enough_to_find_a_statement_and_never_to_leave_one_out(folder):
+    entries = catalogue.entries([folder])
+    assert [entry.name for entry in catalogue.choose(entries, ["dd widg"], partly=True)] == ["widgets/widget-parity"]
+    with pytest.raises(UsageError, match="Did you mean 'odd widgets'"):
+        catalogue.choose(entries, (), ["dd widg"])
+
+
+def test_a_family_wins_over_a_symptom_of_another_family():
+    (one, other), families = catalogue.entries()[:2], {"data", "correctness"}
+    pool = (replace(one, family="data", symptoms=()), replace(other, family="correctness", symptoms=("data",)))
+    assert {entry.family for entry in pool} == families
+    assert catalogue.choose(pool, (), ["data"]) == pool[1:]
+    assert catalogue.choose(pool, ["data"], partly=True) == pool
+
+
+def test_only_what_is_surely_a_property_is_taken_for_one(folder):
+    path = folder / "widgets" / "widget_parity.py"
+    assert catalogue.is_property_file(path)
+    made = "PROPERTY = Property(measure=print)\n"
+    others = {"widgets/test_parity.py": FILE, "widgets/Parity.py": FILE, "my widgets/parity.py": FILE,
+              "widgets/own.py": "class Property: ...\n" + made,
+              "widgets/foreign.py": "from estate import Property\n" + made, "widgets/torn.py": FILE + "x = (\n",
+              "widgets/template.py": f"import gradcheck_suite\nTEXT = '''\n{made}'''\n",
+              "widgets/inside.py": f"from gradcheck_suite import Property\nif True:\n    {made}"}
+    for name, text in others.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+        assert not catalogue.is_property_file(folder / name), name
+    assert all(catalogue.is_property_file(entry.path) for entry in catalogue.entries())
+    outside = [path for path in Path(catalogue.__file__).parent.rglob("*.py") if catalogue.builtin_folder() not in path.parents]
+    assert not [path for path in outside if catalogue.is_property_file(path)]
 
 
 @pytest.mark.parametrize(("text", "message"), [("x = (", "not a Python file"), ("x = 1\n", "no docstring")])

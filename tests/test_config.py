@@ -1,5 +1,7 @@
 """The configuration: what it accepts, and how it refuses."""
 
+from pathlib import Path
+
 import pytest
 
 from gradcheck_suite.config import Config, read
@@ -20,12 +22,17 @@ def test_without_a_table_the_defaults_apply(write):
 
 
 def test_it_is_found_from_below_and_paths_are_relative_to_it(write):
-    text = '[tool.gradcheck_suite]\nbudget = "quick"\nproperties = ["mine"]\n[tool.gradcheck_suite.targets."a.b:c"]\nmode = "both"\n'
+    text = ('[tool.gradcheck_suite]\nbudget = "quick"\nproperties = ["mine"]\noutput_dir = "runs"\n'
+            '[tool.gradcheck_suite.targets."a.b:c"]\nmode = "both"\n')
     folder = write(text)
     (folder / "deep").mkdir()
     config = read(folder / "deep")
-    assert (config.budget, config.properties) == ("quick", (folder / "mine",))
+    assert (config.budget, config.properties, config.output_dir) == ("quick", (folder / "mine",), folder / "runs")
     assert config.targets["a.b:c"].mode == "both"
+
+
+def test_without_an_output_folder_runs_are_kept_below_the_working_directory(write):
+    assert read(write('[tool.gradcheck_suite]\nseed = 1\n')).output_dir == Config().output_dir == Path("reports")
 
 
 @pytest.mark.parametrize(("text", "message"), [

@@ -68,6 +68,11 @@ class Report:
 
         return write_page(self, Path(path))
 
+    def __str__(self) -> str:
+        from gradcheck_suite.core.text import report_text
+
+        return report_text(self)
+
     def _repr_html_(self) -> str:
         from gradcheck_suite.reporting.html import summary_fragment
 

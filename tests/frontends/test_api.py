@@ -6,6 +6,7 @@ from torch import nn
 
 from gradcheck_suite import Report, assert_gradients, audit
 from gradcheck_suite.core.errors import UsageError
+from gradcheck_suite.core.text import report_text
 
 
 class ScaledTanh(torch.autograd.Function):
@@ -53,6 +54,8 @@ def test_audit_returns_a_report_that_writes_itself(tmp_path):
     assert report.to_json(tmp_path / "r.json").exists()
     assert report.to_html(tmp_path / "r.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert "<" in report._repr_html_()
+    assert str(report) == report_text(report)
+    assert str(report).startswith("No requirement is violated: 1 statement holds in Linear.")
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

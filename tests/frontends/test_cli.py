@@ -134,6 +134,13 @@ def test_configuration_is_read_and_its_mistakes_are_told(gradcheck, folder):
     assert "Did you mean 'select'" in done.stderr
 
 
+def test_list_and_explain_know_the_folders_of_the_configuration(gradcheck, folder):
+    assert gradcheck("new", "mine/own_statement", "--folder", "own").returncode == 0
+    (folder / "pyproject.toml").write_text('[tool.gradcheck_suite]\nproperties = ["own"]\n')
+    assert "mine/own-statement" in gradcheck("list", "mine").stdout
+    assert "own_statement.py" in gradcheck("explain", "own-statement").stdout
+
+
 def test_a_new_property_runs_and_keeps_its_contract(gradcheck, folder):
     assert gradcheck("new", "mine/finite_gradients_everywhere").returncode == 0
     command = [sys.executable, "-m", "pytest", "-q", "gradient_properties"]
