@@ -56,9 +56,13 @@ class Evidence:
 
     ``resolution`` is stated where the bounds alone cannot be met by a measurement with error (an equality has
     ``low == high`` and a resolution). ``error`` is a bound on the error of ``value``, not a standard deviation; infinity
-    or NaN says that nothing could be measured. ``note`` tells in words what was seen; ``ruled_out`` lists the other
-    explanations that were excluded; ``level`` overrides the property's level for this one piece of evidence (a deviation
-    that is harmless is an indicator, the same deviation with measured harm a requirement).
+    or NaN says that nothing could be measured. A value that is not finite may violate and never holds. ``note`` tells in
+    words what was seen; ``ruled_out`` lists the other explanations that were excluded; ``level`` overrides the property's
+    level for this one piece of evidence (a deviation that is harmless is an indicator, the same deviation with measured
+    harm a requirement).
+
+    Raises:
+        ValueError: no value lies between the bounds.
     """
 
     quantity: str
@@ -74,6 +78,10 @@ class Evidence:
     ruled_out: tuple[str, ...] = ()
     level: Level | None = None
 
+    def __post_init__(self) -> None:
+        if not self.low <= self.high:
+            raise ValueError(f"no value lies between the bounds {self.low} and {self.high} of {self.quantity!r}")
+
     @property
     def verdict(self) -> Verdict:
         """VIOLATED, HOLDS or INCONCLUSIVE, by the rule of the module's documentation and no other."""
@@ -84,7 +92,7 @@ class Evidence:
             return Verdict.VIOLATED
         slack = 0.0 if self.resolution is None else self.resolution
         precise = self.resolution is None or self.error <= self.resolution
-        inside = self.low - slack <= least and most <= self.high + slack
+        inside = math.isfinite(self.value) and self.low - slack <= least and most <= self.high + slack
         return Verdict.HOLDS if inside and precise else Verdict.INCONCLUSIVE
 
     def __str__(self) -> str:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gradcheck_suite.core.budget import BUDGETS
-from gradcheck_suite.core.errors import GradcheckError, TargetError
-from gradcheck_suite.core.events import CheckFinished, CheckStarted, Event, Note, Run, RunFinished, RunStarted, SubjectStarted
-from gradcheck_suite.core.evidence import Verdict
-from gradcheck_suite.core.finding import Finding, finding_id
+from gradcheck_suite.core.errors import TargetError
+from gradcheck_suite.core.events import CheckFinished, CheckStarted, Event, Run, RunFinished, RunStarted, SubjectStarted
+from gradcheck_suite.core.finding import finding_id
 from gradcheck_suite.core.property import Property
 from gradcheck_suite.engine.check import check
+from gradcheck_suite.engine.confirming import Again
 from gradcheck_suite.engine.remedying import Remedies
 
 if TYPE_CHECKING:
@@ -95,54 +95,13 @@ def _subject(
 
 
 def _check(
-    plan: Plan, prop: Property, source: "CaptureSource", again: "Again", remedies: Remedies
+    plan: Plan, prop: Property, source: "CaptureSource", again: Again, remedies: Remedies
 ) -> Generator[Event, None, None]:
     began = time.monotonic()
     yield CheckStarted(property=prop.name, subject=source.facts.name)
     findings = check(prop, source)
-    if plan.confirm and any(finding.verdict is Verdict.VIOLATED for finding in findings):
+    if plan.confirm:
         findings = yield from again.confirmed(prop, findings)
     findings = remedies.tried(prop, findings)
     findings = tuple(replace(finding, reproduce=plan.reproduce(finding.id)) for finding in findings)
     yield CheckFinished(property=prop.name, subject=source.facts.name, findings=findings, seconds=time.monotonic() - began)
-
-
-class Again:
-    """A second source of the same subject, opened when a violation has to be confirmed, and then kept."""
-
-    def __init__(self, open_source: Callable[[], "CaptureSource"]) -> None:
-        self._open = open_source
-        self._source: CaptureSource | None = None
-
-    def confirmed(self, prop: Property, findings: tuple[Finding, ...]) -> Generator[Event, None, tuple[Finding, ...]]:
-        """Measure once more: a violation that does not repeat is inconclusive, and says so."""
-        try:
-            self._source = self._source or self._open()
-            repeated = {_place(finding): finding for finding in check(prop, self._source)}
-        except GradcheckError as error:
-            yield Note(text=f"{prop.name}: the repetition failed: {error}")
-            return findings
-        failed = next((finding for finding in repeated.values() if finding.verdict is Verdict.ERROR), None)
-        if failed is not None:
-            yield Note(text=f"{prop.name}: the repetition ended with an error, the first measurement stands: {failed.reason}")
-            return findings
-        return tuple(finding if finding.verdict is not Verdict.VIOLATED or _place(finding) in repeated else _unrepeated(finding, repeated)
-                     for finding in findings)
-
-    def close(self) -> None:
-        """End what was opened."""
-        if self._source is not None:
-            self._source.close()
-
-
-def _place(finding: Finding) -> tuple[str | None, ...]:
-    """What must come again for a violation to have repeated: verdict, module and parameter, not the very entry."""
-    return finding.verdict, finding.where.module, finding.where.parameter
-
-
-def _unrepeated(finding: Finding, repeated: dict[tuple[str | None, ...], Finding]) -> Finding:
-    now = next(iter(repeated.values()), None)
-    then = f"measured again: {now.evidence}" if now is not None and now.evidence is not None else "measured again: nothing"
-    return replace(finding, verdict=Verdict.INCONCLUSIVE, ruled_out=(),
-                   reason="the violation did not repeat with the same seed: the subject is not deterministic",
-                   message=f"{finding.message}. It did not repeat with the same seed ({then}): the subject is not deterministic")

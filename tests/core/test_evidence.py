@@ -29,10 +29,18 @@ def evidence(value, error, low, high, resolution=None):
     (0.5, math.nan, 0, 1, None, Verdict.INCONCLUSIVE),
     (math.inf, 0.0, 0, 1, None, Verdict.VIOLATED),
     (3.0, 0.0, -math.inf, 4.0, None, Verdict.HOLDS),
+    (math.inf, 0.0, 0, math.inf, None, Verdict.INCONCLUSIVE),
+    (-math.inf, 0.0, -math.inf, 4.0, None, Verdict.INCONCLUSIVE),
     (0.0, 0.0, 0, 0, None, Verdict.HOLDS),
 ])
 def test_the_rule(value, error, low, high, resolution, verdict):
     assert evidence(value, error, low, high, resolution).verdict is verdict
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.0, 0.0), (math.nan, 1.0), (0.0, math.nan)])
+def test_bounds_that_nothing_can_meet_are_refused(low, high):
+    with pytest.raises(ValueError, match="no value lies between"):
+        evidence(0.5, 0.1, low, high)
 
 
 @given(FINITE, st.floats(0, 1e6), FINITE, st.floats(0, 1e6), st.none() | st.floats(0, 1e3))

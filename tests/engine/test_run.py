@@ -1,12 +1,10 @@
 """The run as events: order, sharing, confirmation, resumption."""
 
-import itertools
 
 import pytest
 
 from gradcheck_suite.core.errors import TargetError
 from gradcheck_suite.core.events import CheckFinished, CheckStarted, RunFinished, RunStarted, SubjectStarted
-from gradcheck_suite.core.evidence import Verdict
 from gradcheck_suite.core.report import fold
 from gradcheck_suite.engine.run import Plan, described, run
 from tests.engine.fakes import TableSource, evidence, property_of
@@ -20,26 +18,6 @@ def test_events_come_in_order_and_the_source_is_closed():
     assert [type(event) for event in events] == [RunStarted, SubjectStarted, CheckStarted, CheckFinished, RunFinished]
     assert source.closed
     assert fold(events).run.complete
-
-
-def test_a_violation_is_confirmed_from_a_fresh_source():
-    opened = []
-
-    def open_source():
-        opened.append(TableSource(probe=1))
-        return opened[-1]
-
-    report = fold(run(Plan((open_source,), (property_of(lambda probe: evidence(3.0)),)), FACTS))
-    assert report.findings[0].verdict is Verdict.VIOLATED
-    assert len(opened) == 2
-
-
-def test_a_violation_that_does_not_repeat_is_inconclusive_and_says_so():
-    values = itertools.chain([3.0], itertools.repeat(0.0))
-    prop = property_of(lambda probe: evidence(next(values)))
-    (finding,) = fold(run(Plan((lambda: TableSource(probe=1),), (prop,)), FACTS)).findings
-    assert finding.verdict is Verdict.INCONCLUSIVE
-    assert "did not repeat" in finding.reason
 
 
 def test_one_broken_target_does_not_end_the_others():
