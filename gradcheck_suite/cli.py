@@ -147,8 +147,7 @@ def report(
     files = _files(json=json, html=output, junit=junit, sarif=sarif, markdown=markdown)
     outputs = execution.Outputs(files=files, view=view).checked()
     execution.show(merged, outputs)
-    folder = runs[0] if runs[0].is_dir() else runs[0].parent
-    written = execution.deliver(merged, folder, outputs)
+    written = execution.write(merged, results.placed(runs, outputs.files))
     if written is not None:
         print(f"Report: {written}")
     raise typer.Exit(merged.exit_code())

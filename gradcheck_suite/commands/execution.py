@@ -89,9 +89,13 @@ def show(report: Report, outputs: Outputs) -> None:
 
 def deliver(report: Report, folder: Path, outputs: Outputs) -> Path | None:
     """Write the report in every form asked for. One that cannot be written costs a message, never the verdict."""
+    return write(report, [("json", folder / "report.json"), ("html", folder / "report.html"), *outputs.files])
+
+
+def write(report: Report, files: Iterable[tuple[str, Path]]) -> Path | None:
+    """Write these forms of the report, pairs of kind and path, and return the last page written."""
     page: Path | None = None
-    targets: list[tuple[str, Path]] = [("json", folder / "report.json"), ("html", folder / "report.html"), *outputs.files]
-    for kind, path in targets:
+    for kind, path in files:
         try:
             written = _WRITERS[kind](report, path)
         except (OSError, UsageError) as error:

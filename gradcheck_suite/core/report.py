@@ -31,12 +31,12 @@ class Report:
         """No violated requirement, no error, and at least one finding that holds."""
         return self.exit_code() == 0
 
-    def failures(self, fail_on: Level = Level.REQUIREMENT) -> tuple[Finding, ...]:
-        """Findings that fail a build: errors, violated requirements, and violated indicators if asked for."""
-        return tuple(finding for finding in self.findings if fails(finding, fail_on))
+    def failures(self, fail_on: Level | None = None) -> tuple[Finding, ...]:
+        """Findings that fail a build: errors, violated requirements, and violated indicators if asked for, here or by the run."""
+        return tuple(finding for finding in self.findings if fails(finding, fail_on or self.run.fail_on))
 
-    def exit_code(self, fail_on: Level = Level.REQUIREMENT) -> int:
-        """0 fine, 1 a failure, 2 a target among several could not be built, 4 inconclusive only, 5 nothing was checked.
+    def exit_code(self, fail_on: Level | None = None) -> int:
+        """0 fine, 1 a failure, 2 a target among several could not be built, 4 inconclusive only or unfinished, 5 nothing was checked.
 
         A run that asked for statements about gradients and could judge none of them has checked nothing.
         """
@@ -48,7 +48,7 @@ class Report:
         gradients = [f for f in self.findings if f.family == "correctness"]
         if not judged or (gradients and not any(f in judged for f in gradients)):
             return 5
-        return 4 if all(f.verdict is Verdict.INCONCLUSIVE for f in judged) else 0
+        return 4 if not self.run.complete or all(f.verdict is Verdict.INCONCLUSIVE for f in judged) else 0
 
     def to_json(self, path: str | os.PathLike[str]) -> Path:
         """Write report.json (schema version 1; NaN and infinities as text) through a temporary file, all or nothing."""

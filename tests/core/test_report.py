@@ -56,6 +56,7 @@ def test_a_run_without_its_last_event_is_incomplete():
     report = fold(stream(finding(Verdict.HOLDS), finished=False))
     assert not report.run.complete
     assert (report.run.checks_done, report.run.checks_planned) == (1, 2)
+    assert report.exit_code() == 4
     assert fold(stream(finding(Verdict.HOLDS))).run.complete
 
 
