@@ -16,7 +16,7 @@ class LayerActivity:
         function: its name (``relu``, ``sigmoid``, ``softmax``, ...).
         after: path of the module without children that had run last before it, ``""`` for none.
         units: number of units (features or channels).
-        dead: units whose slope is exactly zero for every sample and position.
+        dead: units whose slope is exactly zero for every sample and position, and whose input is not.
         observations: values seen per unit.
         slope: mean over all entries of the local slope divided by the largest slope the function has; NaN for a softmax.
         spread: standard deviation of the logits within a row, mean over rows; NaN but for a softmax.

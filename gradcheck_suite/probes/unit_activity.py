@@ -88,10 +88,10 @@ class _Layer:
         self.observations, self.entries, self.slopes = 0, 0, 0.0
         self.rows, self.spread, self.concentration, self.choices, self.inner, self.final = 0, 0.0, 0.0, 0, False, False
 
-    def add_slopes(self, slopes: torch.Tensor, axis: int) -> None:
-        """The slopes of one call, units along ``axis``."""
+    def add_slopes(self, slopes: torch.Tensor, axis: int, given: torch.Tensor) -> None:
+        """The slopes of one call at what it was given, units along ``axis``; an input of exactly zero is a kink and no flat end."""
         flat = slopes.movedim(axis, 0).flatten(1)
-        alive = (flat != 0).any(1)
+        alive = ((flat != 0) | (given.movedim(axis, 0).flatten(1) == 0)).any(1)
         self.alive = alive if self.alive is None else self.alive | alive
         self.observations += flat.shape[1]
         self.entries += flat.numel()
@@ -145,7 +145,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if operation in SLOPES and args and isinstance(args[0], torch.Tensor) and args[0].dim() > 1:
             name, slope = SLOPES[operation]
             layer = self._layer(name, args[0].shape[self._axis(args[0])])
-            layer.add_slopes(slope(args[0].detach(), tuple(args[1:])), self._axis(args[0]))
+            layer.add_slopes(slope(args[0].detach(), tuple(args[1:])), self._axis(args[0]), args[0].detach())
         elif operation in ATTENTION:
             self._attention(args, kwargs or {})
         result = func(*args, **(kwargs or {}))

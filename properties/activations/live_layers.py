@@ -12,7 +12,8 @@ ends there: every layer before it is frozen, and the output no longer depends on
 Measured
 --------
 Per activation function and place: the share of units whose slope is exactly zero on the whole batch, at the start and after three steps of
-the subject's optimiser; the smaller of the two counts, since a layer that revives is healthy.
+the subject's optimiser; the smaller of the two counts, since a layer that revives is healthy. An input of exactly zero (a branch that
+starts at zero) is a rectifier's kink and does not count.
 
 Error
 -----
@@ -26,7 +27,7 @@ deep ReLU networks die by chance. Leaky ReLU, GELU or ELU keep a slope.
 
 Limits
 ------
-Layers with a few dead units are left to ``live-units-after-training``. Activations inside fused recurrent kernels are not seen.
+Without a loss and an optimiser no step is made, and a violation is an indicator. Layers with a few dead units are left to ``live-units-after-training``. Activations inside fused recurrent kernels are not seen.
 
 Sources
 -------
@@ -38,7 +39,7 @@ from collections.abc import Iterator
 
 from gradcheck_suite.captures.unit_activity import LayerActivity, UnitActivity
 from gradcheck_suite.core.architecture import Architecture, Defect, layer
-from gradcheck_suite.core.evidence import Evidence, Where
+from gradcheck_suite.core.evidence import Evidence, Level, Where
 from gradcheck_suite.core.property import Property
 
 
@@ -57,12 +58,14 @@ def measure(unit_activity: UnitActivity) -> Iterator[Evidence]:
         after = later.get((seen.module, seen.function, seen.after, seen.units), seen)
         share = min(seen.dead / seen.units, after.dead / after.units)
         yield Evidence(quantity="share of dead units", value=share, error=0.0, low=0.0, high=1.0 - 0.5 / seen.units,
-                       where=Where(module=seen.place, function=seen.function), note=_note(seen) if share == 1 else "")
+                       where=Where(module=seen.place, function=seen.function), note=_note(seen, bool(later)) if share == 1 else "",
+                       level=None if later else Level.INDICATOR)
 
 
-def _note(seen: LayerActivity) -> str:
-    return (f"dead layer: all {seen.units} units of this {seen.function} are never active on {seen.observations} values each, at the start "
-            f"and after three steps (true rate below {3 / seen.observations:.2g}); use leaky ReLU or GELU, smaller biases, more width")
+def _note(seen: LayerActivity, trained: bool) -> str:
+    when = "at the start and after three steps" if trained else "at the start; no step of an optimiser was made"
+    return (f"dead layer: all {seen.units} units of this {seen.function} are never active on {seen.observations} values each, {when} "
+            f"(true rate below {3 / seen.observations:.2g}); use leaky ReLU or GELU, smaller biases, more width")
 
 
 _NET = Architecture(input_shape=(6,), layers=(layer("dense", units=16), layer("relu"), layer("dense", units=3)), loss="mse", batch=16)

@@ -47,6 +47,19 @@ def test_dead_units_are_counted_per_layer_now_and_later():
     assert decode(encode(capture)).layers[1].dead == 8
 
 
+def test_a_rectifier_of_zeros_is_on_its_kink_and_not_dead():
+    class Scaled(nn.Module):
+        def __init__(self, offset):
+            super().__init__()
+            self.layer, self.gain, self.offset = nn.Linear(4, 2), nn.Parameter(torch.zeros(())), offset
+
+        def forward(self, x):
+            return torch.relu(self.gain * self.layer(x) + self.offset)
+
+    assert [layer.dead for layer in seen(lambda: Scaled(0.0)).layers] == [0]
+    assert [layer.dead for layer in seen(lambda: Scaled(-1.0)).layers] == [2]
+
+
 def test_functional_activations_are_seen_with_the_layer_before_them():
     class Net(nn.Module):
         def __init__(self):
