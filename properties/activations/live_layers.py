@@ -27,7 +27,8 @@ deep ReLU networks die by chance. Leaky ReLU, GELU or ELU keep a slope.
 
 Limits
 ------
-Without a loss and an optimiser no step is made, and a violation is an indicator. Layers with a few dead units are left to ``live-units-after-training``. Activations inside fused recurrent kernels are not seen.
+Without a loss and an optimiser no step is made, and a violation is an indicator. Layers with a few dead units are left to
+``live-units-after-training``. Activations inside fused recurrent kernels are not seen.
 
 Sources
 -------
