@@ -69,9 +69,15 @@ PROCESS: Final = [
     *rude("more than 60 threads|can't start new thread", "thread_bomb", limits=Limits(seconds=20.0, threads=60)),
     *rude("more than 12 processes", "process_bomb", limits=Limits(seconds=20.0, processes=12)),
     *rude("printed more than 20 MiB", "endless_output", limits=Limits(seconds=20.0, log=20 * MIB)),
+    *rude("a single call did not return for", "stops_itself", limits=SHORT),
+    *rude(f"exit code 0 {RESULT}", "becomes_a_daemon"),
+    *rude("NotApplicable: nothing to see here", "says_what_applies"),
+    *rude("GeneratorExit: of no generator", "ends_a_generator"),
+    *rude("ValueError: hooked", "hooks_every_exception"),
     *harmful("", "healthy"),
     *rude("", "prints_50_mb", "prints_bytes", "closes_descriptors", "closes_standard_streams", "deletes_its_folder"),
     *rude("", "kills_its_parent", "asks_its_parent_to_end", "forks", "leaves_a_session", "leaves_a_thread", "leaves_an_exit_hook"),
+    *rude("", "stops_its_parent", "replaces_what_we_use", "forgets_how_to_import"),
     *rude("", "warns_a_lot", "empties_its_environment", "handles_its_own_faults"),
 ]
 

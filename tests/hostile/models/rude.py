@@ -1,6 +1,7 @@
 """Models that take too much of the machine, and models that are merely rude. Run them in a child only."""
 
 import atexit
+import builtins
 import json
 import os
 import resource
@@ -14,7 +15,7 @@ import warnings
 from typing import Any
 
 import torch
-from process import forward, once
+from process import forward, once, throwing
 
 # --- it takes too much
 
@@ -60,7 +61,67 @@ def endless_output() -> dict[str, Any]:
     return forward(action)
 
 
+def stops_itself() -> dict[str, Any]:
+    return forward(lambda: os.kill(os.getpid(), signal.SIGSTOP))
+
+
+def becomes_a_daemon() -> dict[str, Any]:
+    def action() -> None:
+        if os.fork():
+            os._exit(0)
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+
+    return forward(once(action))
+
+
+def says_what_applies() -> dict[str, Any]:
+    """Raises an exception that only we may raise."""
+    from gradcheck_suite.core.errors import NotApplicable
+
+    return forward(throwing(lambda: NotApplicable("nothing to see here")))
+
+
+def ends_a_generator() -> dict[str, Any]:
+    return forward(throwing(lambda: GeneratorExit("of no generator")))
+
+
+def hooks_every_exception() -> dict[str, Any]:
+    def action() -> None:
+        sys.excepthook = threading.excepthook = sys.unraisablehook = lambda *_: os._exit(0)  # type: ignore[assignment]
+        raise ValueError("hooked")
+
+    return forward(action)
+
+
 # --- it is merely rude: the audit goes on
+
+
+def stops_its_parent() -> dict[str, Any]:
+    return forward(once(lambda: os.kill(os.getppid(), signal.SIGSTOP)))
+
+
+def replaces_what_we_use() -> dict[str, Any]:
+    """Clock, JSON, files and comparisons, all replaced by something useless."""
+
+    def action() -> None:
+        json.dumps = lambda *_, **__: "{}"  # type: ignore[assignment]
+        time.sleep = lambda _: None  # type: ignore[assignment]
+        time.monotonic = lambda: 0.0
+        builtins.open = None  # type: ignore[assignment]
+        torch.allclose = torch.autograd.gradcheck = lambda *_, **__: True
+
+    return forward(action)
+
+
+def forgets_how_to_import() -> dict[str, Any]:
+    def action() -> None:
+        sys.meta_path.clear()
+        sys.path_hooks.clear()
+        sys.path.clear()
+
+    return forward(action)
 
 
 def prints_50_mb() -> dict[str, Any]:
