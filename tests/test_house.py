@@ -127,6 +127,47 @@ def test_no_layer_imports_a_library_it_must_not():
     assert not wrong, "\n".join(wrong)
 
 
+RUNS_MODELS = {"probes", "handwritten"}  # handwritten: NumPy layers of the user's, which have no probe in a child
+VERDICTS_BY_NAME = {"VIOLATED", "HOLDS"}
+
+
+def calls(path: Path, name: str) -> Iterator[ast.Call]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == name:
+            yield node
+
+
+def test_nothing_runs_a_model_but_a_probe():
+    wrong = [f"{named(path)}:{call.lineno}" for path in sources() if layer_of(path) not in RUNS_MODELS
+             for name in ("backward", "zero_grad") for call in calls(path, name)]
+    wrong += [f"{named(path)} differentiates" for path in sources() if layer_of(path) not in RUNS_MODELS
+              for name in imports(path) if name.startswith("torch.autograd")]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_nothing_judges_but_evidence():
+    """No finding is given a verdict of HOLDS or VIOLATED by name: these two come from ``Evidence.verdict`` alone."""
+    wrong = []
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            words = node.keywords if isinstance(node, ast.Call) else []
+            wrong += [f"{named(path)}:{word.value.lineno}" for word in words if word.arg == "verdict"
+                      and any(isinstance(part, ast.Attribute) and part.attr in VERDICTS_BY_NAME for part in ast.walk(word.value))]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_nothing_meets_a_subject_with_a_property_but_check():
+    reading = {named(path) for path in sources() for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+               if isinstance(node, ast.Attribute) and node.attr == "measure" and isinstance(node.value, ast.Name) and node.value.id == "prop"}
+    assert reading == {"gradcheck_suite/engine/check.py"}
+
+
+def test_nothing_imports_a_property_but_the_catalogue():
+    wrong = [f"{named(path)} imports {name}" for path in sources() for name in imports(path)
+             if name.split(".")[0] == "properties" or name.startswith("gradcheck_suite.properties")]
+    assert not wrong, "\n".join(wrong)
+
+
 def test_every_layer_exception_is_still_needed():
     for place, what in LAYER_EXCEPTIONS:
         used = {name.split(".")[1] for name in imports(PACKAGE / place) if name.startswith("gradcheck_suite.")}

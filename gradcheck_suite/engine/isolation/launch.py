@@ -2,8 +2,8 @@
 
 import contextlib
 import json
+import multiprocessing.connection
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -22,6 +22,7 @@ _SERVER: Final = ("import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
 _CHILD: Final = ("import json, sys; from pathlib import Path; sys.path[:] = json.loads(sys.argv[1]); "
                  "from gradcheck_suite.engine.isolation.child import main; main(Path(sys.argv[2]))")
 PACKAGES: Final = ("gradcheck_suite.probes", "gradcheck_suite.captures", "gradcheck_suite.engine.isolation")
+_FORKS: Final = hasattr(os, "fork") and sys.platform != "darwin"  # Apple's Accelerate and Objective-C run times abort in a forked child
 _RECEIVE: Final = 1 << 16
 _STARTS: Final = 2
 _SWEPT: Final = 2.0
@@ -142,7 +143,7 @@ class ForkServer:
         if self._lost:
             return
         try:
-            readable, _, _ = select.select([self._socket], [], [], wait)
+            readable = multiprocessing.connection.wait([self._socket], wait)
             data = self._socket.recv(_RECEIVE) if readable else None
         except (OSError, ValueError):
             data = b""
@@ -256,21 +257,13 @@ def server(packages: Sequence[str], startup: float) -> ForkServer:
         return found
 
 
-def close_servers() -> None:
-    """End every fork server of this process."""
-    with _servers_lock:
-        for found in _servers.values():
-            found.close()
-        _servers.clear()
-
-
 def launch(folder: Path, nonce: str, packages: Sequence[str], startup: float, *, fork: bool | None = None) -> Launched:
     """Start the child whose job lies in the folder.
 
     A model may kill its parent, the server, while nobody looks: its next start then fails once and is tried again. Where no
     server can be started at all, the child gets an interpreter of its own.
     """
-    for _ in range(_STARTS if (hasattr(os, "fork") if fork is None else fork) else 0):
+    for _ in range(_STARTS if (_FORKS if fork is None else fork) else 0):
         with contextlib.suppress(ServerLost):
             return server(packages, startup).start(folder, nonce)
     return Spawned(folder, nonce)

@@ -87,7 +87,7 @@ def _redirect(folder: Path) -> None:
 
 
 def _limit(memory: int) -> None:
-    """No core dumps; a bound on one process's address space (where CUDA is not built in) and on the number of processes."""
+    """No core dumps; a bound on one process's address space (where neither CUDA nor ROCm, which reserve more than they use, is built in) and on the number of processes."""
     if sys.platform == "win32":
         return
     import resource
@@ -96,7 +96,7 @@ def _limit(memory: int) -> None:
     _deepen()
     import torch
 
-    if torch.version.cuda is None and sys.platform == "linux":
+    if torch.version.cuda is None and torch.version.hip is None and sys.platform == "linux":
         _lower(resource.RLIMIT_AS, memory + _address_space())
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
