@@ -54,8 +54,9 @@ class Place:
         lifted: whether casts to a narrower type were left out, because nothing could be resolved with them.
         blamed: whether the disagreement is laid on this place rather than on one inside it or around it.
         intended: the reason declared for a mismatch here, or ``""``.
-        stopped: where backprop agrees once ``detach`` and ``no_grad`` are left out, ``objective`` if only the gradient of single numbers is
-            stopped (a loss with a target that is held constant), else ``inside``; ``""`` where they do not explain the disagreement.
+        stopped: where backprop agrees once ``detach`` and ``no_grad`` are left out, ``objective`` if what is stopped is a whole
+            argument or output in code that gives single numbers (a loss with a target that is held constant), else ``inside``;
+            ``""`` where they do not explain the disagreement.
         starved: names of parameters, in the whole model, that get no gradient at all because of that.
         function, source: the custom function and its ``file:line``, where one is to blame; the line of a loss function.
         breakdown: tensor by tensor, where it disagreed.

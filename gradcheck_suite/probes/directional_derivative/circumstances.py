@@ -15,7 +15,7 @@ def equal(first: torch.Tensor, second: torch.Tensor) -> bool:
 
 def observed(experiment: Experiment) -> Seen:
     """What one run of the experiment shows beside its values."""
-    mode = Observation()
+    mode = Observation(lambda: experiment.handed)
     with mode:
         outputs = experiment.outputs(graph=True)
     for tensor in (*experiment.tensors, *outputs):

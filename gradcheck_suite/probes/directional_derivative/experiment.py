@@ -34,6 +34,7 @@ class Experiment(ABC):
             ``always``; single numbers among others are taken for figures to log and never are.
         lifted: whether casts to a narrower type are left out (see ``lifting``).
         unstopped: whether stops that the code writes out are left out (see ``stopping``).
+        handed: tensors that the last run gave to the code as they are: arguments, and outputs of inner calls that are replaced.
         untouched: per tensor position, a mask of entries that no direction moves, because PyTorch defines their gradient
             away (the padding row of an embedding).
     """
@@ -43,6 +44,7 @@ class Experiment(ABC):
         self.roles: list[str] = []
         self.untouched: dict[int, torch.Tensor] = {}
         self.detached = "never"
+        self.handed: list[torch.Tensor] = []
         self.lifted = self.unstopped = False
         self.runs = 0
         self._places: dict[int, torch.Tensor] = {}

@@ -4,7 +4,7 @@ Casts to a narrower type (they limit what differences can resolve), gradients th
 item), and tables whose gradient PyTorch defines away (padding rows, frequency scaling, renormalisation).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -25,14 +25,15 @@ class Seen:
 
     ``roundoff`` is the unit roundoff of the narrowest type a wider number was cast to (of float64 where there was none), and
     ``narrow`` says what and where that was, or ``kept`` if the outputs turn out not to feel it; ``stopped`` lists operations
-    that stop a gradient, with their lines; ``padding`` are (table, row) pairs that embeddings skip; ``defined`` are tables whose
-    gradient is scaled or rewritten by definition.
+    that stop a gradient, with their lines, ``partly`` if one stops anything but a whole argument or output; ``padding`` are
+    (table, row) pairs that embeddings skip; ``defined`` are tables whose gradient is scaled or rewritten by definition.
     """
 
     roundoff: float = 2.0**-53
     narrow: str = ""
     kept: str = ""
     stopped: list[str] = field(default_factory=list)
+    partly: bool = False
     padding: list[tuple[torch.Tensor, int]] = field(default_factory=list)
     defined: list[torch.Tensor] = field(default_factory=list)
 
@@ -40,9 +41,10 @@ class Seen:
 class Observation(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Dispatch mode that fills ``seen``; the run must record gradients, or nothing can be said of stopped ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, handed: Callable[[], Sequence[torch.Tensor]] = tuple) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.seen = Seen()
+        self._handed = handed
         self._detaching = _Detaching(self._stop)
 
     def __enter__(self) -> "Observation":
@@ -88,6 +90,7 @@ class Observation(TorchDispatchMode):  # type: ignore[no-untyped-call]
         text = f"{what} ({line})"
         if line and text not in self.seen.stopped:
             self.seen.stopped.append(text)
+            self.seen.partly |= what != "detach" or not any(tensor is whole for whole in self._handed())
 
     def _table(self, args: Any, kwargs: Any) -> None:
         row = args[2] if len(args) > 2 else kwargs.get("padding_idx", -1)

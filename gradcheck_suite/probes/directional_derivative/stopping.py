@@ -15,7 +15,8 @@ UNEXPLAINED, INSIDE, OBJECTIVE = "", "inside", "objective"
 def explained(experiment: Experiment, found: Examination, draws: Draws, look: Look) -> str:
     """Whether backprop agrees once nothing is stopped: ``""`` where it does not, else what the stopped gradients belong to.
 
-    ``objective``: nothing but single numbers, such as a loss with a target that is held constant; ``inside``: hidden tensors.
+    ``objective``: a whole argument or module output, in code that gives nothing but single numbers, such as a loss with a target that is
+    held constant; ``inside``: anything else.
     """
     if not found.outcome.seen.stopped:
         return UNEXPLAINED
@@ -23,7 +24,8 @@ def explained(experiment: Experiment, found: Examination, draws: Draws, look: Lo
     try:
         with suppress(*FAILURES):
             if examine(experiment, draws, look).status == AGREES:
-                return OBJECTIVE if all(value.numel() == 1 for value in found.linear.base) else INSIDE
+                single = all(value.numel() == 1 for value in found.linear.base)
+                return OBJECTIVE if single and not found.outcome.seen.partly else INSIDE
     finally:
         experiment.unstopped = False
     return UNEXPLAINED

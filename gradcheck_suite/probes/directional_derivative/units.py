@@ -99,6 +99,7 @@ class ModuleCall(Experiment):
 
     def _once(self) -> Any:
         leaves = [leaf.clone() for leaf in self.inputs] if self._copies else self.inputs
+        self.handed = list(leaves)
         args, kwargs = self.call.invocation(leaves)
         if self.call.state is not None:
             self.around.generators.write(self.call.state)
@@ -171,9 +172,10 @@ class GlueCall(ModuleCall):
         turn = self._turns.get(id(module), 0)
         self._turns[id(module)] = turn + 1
         given = Tree((*args, *kwargs.values()))
-        if turn < len(stubs):
-            return stubs[turn](given)
-        return min(stubs, key=lambda stub: stub.distance(given))(given)  # a checkpoint calls again, in whatever order
+        stub = stubs[turn] if turn < len(stubs) else min(stubs, key=lambda stub: stub.distance(given))  # a checkpoint calls again
+        output = stub(given)
+        self.handed += inexact_leaves(output)
+        return output
 
     def _all_stubs(self) -> Iterable[Stub]:
         return (stub for stubs in self._stubs.values() for stub in stubs)

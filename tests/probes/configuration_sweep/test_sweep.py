@@ -161,3 +161,14 @@ def test_a_budget_without_a_sweep_says_so():
 def test_equal_seeds_give_equal_captures():
     made = between(Layer(off(lambda ctx, g, x: x > 20)))
     assert codec.encode(swept(made)) == codec.encode(swept(made))
+
+
+class Cancelling(nn.Module):
+    """The identity, made of kinks that cancel: PyTorch's gradient at zero is 0."""
+
+    def forward(self, x):
+        return torch.relu(x) - torch.relu(-x)
+
+
+def test_kinks_that_cancel_are_no_mistake_of_the_module():
+    assert not swept(subject(nn.Linear(3, 3), Cancelling(), nn.Linear(3, 2))).modules[0].wrong

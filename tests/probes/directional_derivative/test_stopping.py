@@ -61,3 +61,14 @@ def test_unstopped_gradients_flow_and_values_stay():
     with torch.no_grad(), Unstopped(lifted=True):
         assert not torch.is_grad_enabled()
         assert torch.zeros(2, dtype=torch.float32).dtype == torch.float64
+
+
+def share(m, x):
+    """A loss that takes a part of what it is computed from for constant."""
+    y = torch.sigmoid(m.body(x))
+    return (y * y).sum() / y.sum().detach()
+
+
+def test_a_part_of_a_loss_held_constant_is_no_target():
+    _, (place,) = blamed_places(share)
+    assert (place.module, place.stopped) == ("0", "inside")
