@@ -87,7 +87,10 @@ def _redirect(folder: Path) -> None:
 
 
 def _limit(memory: int) -> None:
-    """No core dumps; a bound on one process's address space (where neither CUDA nor ROCm, which reserve more than they use, is built in) and on the number of processes."""
+    """No core dumps; a bound on one process's address space and on the number of processes.
+
+    Where CUDA or ROCm is built in, which reserve more address space than they use, the first is left to the parent.
+    """
     if sys.platform == "win32":
         return
     import resource
