@@ -197,7 +197,8 @@ class Training:
 
         The fall per third of the probe is continued as a geometric series with the ratio of the last two thirds, at most 1: a loss that
         falls ever more slowly comes to rest, one that falls evenly goes on along its tangent. Where the owner's number is not
-        known, a probe shorter than a hundred steps is continued to a hundred. NaN where the probe is as long already, or a training
+        known, a probe shorter than a hundred steps is continued to a hundred. A loss that ends above its start is not expected to fall,
+        one that was never negative not to become so. NaN where the probe is as long already, or a training
         broke off.
         """
         intended = self.intended or HORIZON
@@ -205,7 +206,9 @@ class Training:
             return math.nan
         gains = []
         for attempt in self.attempts:
-            expected = attempt.reached - _further_fall(attempt.losses, intended - self.steps)
+            fall = _further_fall(attempt.losses, intended - self.steps) if attempt.reached < attempt.losses[0] else 0.0
+            expected = attempt.reached - fall
+            expected = max(expected, 0.0) if attempt.losses.min() >= 0 else expected
             gains.append((attempt.constant - expected) / abs(attempt.constant) if attempt.constant else math.nan)
         return _mean(gains)
 

@@ -14,8 +14,8 @@ from gradcheck_suite.core.finding import Finding
 
 # Defects that stand for themselves: what they do follows by algebra, and nothing else explains them.
 DEFECTS = (
-    "backprop-agreement", "gradient-determinism", "leaf-registration", "optimizer-coverage", "gradient-clearing", "gradient-reach", "sample-independence",
-    "causal-order", "target-pairing", "target-variety", "input-variety", "loss-boundedness", "descent-direction", "frozen-state",
+    "backprop-agreement", "gradient-determinism", "leaf-registration", "optimizer-coverage", "gradient-clearing", "gradient-reach",
+    "sample-independence", "causal-order", "target-pairing", "target-variety", "input-variety", "loss-boundedness", "descent-direction", "frozen-state",
     "operation-stability", "operation-stability-in-training", "operand-dtypes", "unit-distinctness", "live-layers",
 )
 # Conditions of the set-up that are tried or measured and may be the reason of a failure.

@@ -12,7 +12,11 @@ GENERATED = "generated architectures"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemedyTrial:
-    """A remedy applied to a copy of the subject and the property measured again there."""
+    """A remedy applied to a copy of the subject and the property measured again there.
+
+    ``outcome`` says in words what a short training of the copy reached beside the subject's own, where both were run; ``cures`` whether
+    the copy's then learns.
+    """
 
     remedy: str
     verdict: Verdict
@@ -20,6 +24,8 @@ class RemedyTrial:
     error: float
     helps: bool = False
     note: str = ""
+    outcome: str = ""
+    cures: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

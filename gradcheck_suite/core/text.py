@@ -55,7 +55,7 @@ def report_text(report: Report, *, most: int = 20) -> str:
     told = [f for f in report.findings if f.verdict in (Verdict.VIOLATED, Verdict.ERROR, Verdict.INCONCLUSIVE)]
     rest = [f"and {len(told) - most} more findings"] if len(told) > most else []
     notes = [f"note: {visible(note)}" for note in report.run.notes]
-    return "\n\n".join([str(headline(report)), *map(finding_text, told[:most]), *rest, *notes])
+    return "\n\n".join([str(headline(report)), *filter(None, [first_cause(report)]), *map(finding_text, told[:most]), *rest, *notes])
 
 
 def facts(finding: Finding) -> tuple[tuple[str, str], ...]:
@@ -74,7 +74,9 @@ def facts(finding: Finding) -> tuple[tuple[str, str], ...]:
 
 
 def trial_text(trial: RemedyTrial) -> str:
-    """What a remedy did: ``he-initialization helps (holds, -0.3 ± 0.1)``; without a value, why there is none."""
+    """What a remedy did: ``he-initialization helps (holds, -0.3 ± 0.1)``; what a training then reached; without either, why not."""
+    if trial.outcome:
+        return f"{trial.remedy} {effect(trial)}{', but it does not learn' if trial.helps and not trial.cures else ''}: {trial.outcome}"
     if math.isnan(trial.value):
         return f"{trial.remedy} {effect(trial)} ({trial.note})" if trial.note else f"{trial.remedy} {effect(trial)} ({trial.verdict})"
     return f"{trial.remedy} {effect(trial)} ({trial.verdict}, {trial.value:.4g} ± {trial.error:.2g})"
@@ -85,7 +87,7 @@ def effect(trial: RemedyTrial) -> str:
     if trial.helps:
         enough = {Verdict.VIOLATED: ", not enough", Verdict.INCONCLUSIVE: ", enough or not is undecided"}
         return f"helps{enough.get(trial.verdict, '')}"
-    return "could not be measured" if math.isnan(trial.value) else "does not help"
+    return "could not be measured" if math.isnan(trial.value) and not trial.outcome else "does not help"
 
 
 def place_text(finding: Finding) -> str:
@@ -151,6 +153,25 @@ def headline(report: Report) -> Headline:
     places, more = ((), 0) if verdict is Verdict.HOLDS else _places(findings)
     also = ", ".join(other for _, _, other in others)
     return Headline(verdict, f"{start}{text} in {_subjects(findings, report)}", also, places, more, incomplete)
+
+
+def first_cause(report: Report) -> str:
+    """What to look at first, in the words of the first violated finding: what is wrong, where, what to do; empty where nothing is.
+
+    Where a remedy was tried and helped, what it brought is told as well.
+    """
+    first = next((finding for finding in report.findings if finding.verdict is Verdict.VIOLATED), None)
+    if first is None:
+        return ""
+    note = first.evidence.note if first.evidence is not None else ""
+    said = note or own_message(first) or f"This does not hold: {first.statement or first.property}"
+    place = place_text(first)
+    subject = f"In {first.subject}: " if len(report.subjects) > 1 else ""
+    told = f"{said[:1].upper()}{said[1:]}".rstrip(".")
+    where = f" (at {place})" if place else ""
+    helped = sorted((trial for trial in first.remedies if trial.helps), key=lambda one: (not one.cures, one.verdict is not Verdict.HOLDS))
+    tried = f" Tried on a copy: {trial_text(helped[0])}." if helped else ""
+    return visible(shortened(f"{subject}{told}{where}.{tried}"))
 
 
 def _count(number: int, one: str, many: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from gradcheck_suite.captures.training import Training
 from gradcheck_suite.core.errors import GradcheckError, NotApplicable
 from gradcheck_suite.core.evidence import Evidence, Verdict, Where
 from gradcheck_suite.core.finding import Finding, RemedyTrial
@@ -14,6 +15,8 @@ from gradcheck_suite.engine.check import measured, remeasured
 from gradcheck_suite.engine.sources import CaptureSource, RemediableSource
 from gradcheck_suite.remedies import about
 
+# Best constant outputs' losses that agree to this share are found in the same units.
+_ALIKE: Final = 1e-3
 _CAVEAT: Final = "When it does not"
 
 
@@ -61,7 +64,9 @@ class Remedies:
             source.prefetch(prop.probes)
             after = measured(prop, source)
             found = _Measured(prop, name, source, after, moved([evidence for _, evidence in violated], after))
-            return [(finding.id, found.trial(evidence, only=_only(finding, findings))) for finding, evidence in violated]
+            told, cures = outcome(self._source, source) if "training" in prop.probes else ("", False)
+            return [(finding.id, replace(found.trial(evidence, only=_only(finding, findings)), outcome=told, cures=cures))
+                    for finding, evidence in violated]
         except GradcheckError as failure:
             return [(finding.id, _unmeasured(name, Verdict.ERROR, str(failure))) for finding, _ in violated]
         except Exception as error:  # of the remedy or of the property's measurement: the run goes on
@@ -81,6 +86,35 @@ class Remedies:
                     changed = None
             self._sources[name] = changed
         return self._sources[name]
+
+
+def outcome(before: CaptureSource, after: CaptureSource) -> tuple[str, bool]:
+    """What the short training of a changed subject reached beside that of the subject itself, and whether the changed one learns.
+
+    Empty where one of them was not run. Where the best constant output's loss has changed (other targets), the losses cannot be compared,
+    and shares of it are told.
+    """
+    try:
+        own, changed = before.capture("training"), after.capture("training")
+    except GradcheckError:
+        return "", False
+    was, is_now = own.own.constant, changed.own.constant
+    if math.isfinite(was) and not abs(was - is_now) <= _ALIKE * abs(was):
+        told = f"the short training then explains {changed.gain:.0%} of the best constant output's loss instead of {own.gain:.0%}"
+    else:
+        told = f"the loss of the short training ends at {_reached(changed)} instead of {_reached(own)}"
+    return told, not changed.failing
+
+
+def _reached(training: Training) -> str:
+    """Mean of the losses that the initialisations reached, and half of their range where there are several."""
+    reached = [attempt.reached for attempt in training.attempts if attempt.finite]
+    if not reached:
+        return "no finite value"
+    lost = len(training.attempts) - len(reached)
+    spread = f" ± {(max(reached) - min(reached)) / 2:.2g}" if len(reached) > 1 else ""
+    broken = f" ({lost} of {len(training.attempts)} initialisations break off)" if lost else ""
+    return f"{sum(reached) / len(reached):.3g}{spread}{broken}"
 
 
 def helps(before: Evidence, after: Evidence) -> bool:

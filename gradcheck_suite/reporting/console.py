@@ -9,7 +9,7 @@ from gradcheck_suite.core.events import CheckFinished, CheckStarted, Event, Note
 from gradcheck_suite.core.evidence import Level, Verdict
 from gradcheck_suite.core.finding import GENERATED, Finding
 from gradcheck_suite.core.report import Report
-from gradcheck_suite.core.text import facts, headline, shortened, visible
+from gradcheck_suite.core.text import facts, first_cause, headline, shortened, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,11 +25,14 @@ _TOLD: Final = (Verdict.VIOLATED, Verdict.ERROR, Verdict.INCONCLUSIVE)
 
 
 def render(report: Report, file: IO[str] | None = None) -> None:
-    """Print a report: the failures with all that is known of each, what a search would have found, the counts by family.
+    """Print a report: what is wrong first of all, the failures with all that is known of each, what a search would have found, the counts.
 
     The headline comes last, where it is read first.
     """
     console = _console(file)
+    if cause := first_cause(report):
+        console.print(_text("Look first at this. ", "bold").append_text(_text(cause)))
+        console.print()
     told = [finding for finding in report.findings if finding.verdict in _TOLD]
     for finding in told[:MOST_FINDINGS]:
         _show(console, finding)

@@ -12,7 +12,7 @@ from gradcheck_suite.core.events import SubjectFacts
 from gradcheck_suite.core.evidence import Level, Verdict
 from gradcheck_suite.core.finding import Finding
 from gradcheck_suite.core.report import Report
-from gradcheck_suite.core.text import Headline, headline
+from gradcheck_suite.core.text import Headline, first_cause, headline
 from gradcheck_suite.reporting.cards import MOST_CHARTS, Card, Charts, Picture, card, pictures
 from gradcheck_suite.reporting.numbers import plain
 
@@ -85,6 +85,7 @@ class Page:
 
     report: Report
     headline: Headline
+    cause: str
     links: tuple[tuple[str, str], ...]
     tally: tuple[Tile, ...]
     sections: tuple[Section, ...]
@@ -122,7 +123,7 @@ def page(report: Report, *, draw: bool = True) -> Page:
     unmet = _unmet(report)
     line = headline(report)
     return Page(
-        report=report, headline=line, links=_links(line, sections, first),
+        report=report, headline=line, cause=first_cause(report), links=_links(line, sections, first),
         tally=tuple(Tile(label, sign, tone, counts.get(anchor, 0), anchor) for label, sign, tone, anchor in _TILES),
         sections=sections, pictures=pictures(report.findings, names.known) if draw else (), families=tuple(_families(report)),
         unmet=tuple(unmet[:MOST_REASONS]), unmet_hidden=max(0, len(unmet) - MOST_REASONS), subjects=report.subjects[:MOST_ROWS],

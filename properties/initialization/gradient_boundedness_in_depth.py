@@ -56,7 +56,8 @@ def measure(depth_profile: DepthProfile) -> Iterator[Evidence]:
         value, error = change
         note = "" if value - error <= seen.limit else (
             f"exploding {'gradient' if name == 'gradient' else 'signal, and with it exploding gradients'} in depth: from {what} the {name} "
-            f"grows by {value:.1f} decades over {len(seen.modules)} modules")
+            f"grows by {value:.1f} decades over {len(seen.modules)} modules; make the weights smaller (He or Glorot initialisation), scale "
+            "residual branches, or normalise")
         yield Evidence(quantity=f"change of the {name}'s scale from {what}", value=value, error=error, low=float("-inf"), high=seen.limit,
                        unit="decades", where=Where(), note=note, exhibits=(seen.curve(),))
 

@@ -58,7 +58,8 @@ def measure(depth_profile: DepthProfile) -> Iterator[Evidence]:
         value, error = change
         note = "" if value + error >= -seen.limit else (
             f"vanishing {'gradient' if name == 'gradient' else 'signal, and with it vanishing gradients'} in depth: from {what} the {name} "
-            f"shrinks by {-value:.1f} decades over {len(seen.modules)} modules; it decays, and the far layers hardly learn")
+            f"shrinks by {-value:.1f} decades over {len(seen.modules)} modules; it decays, and the far layers hardly learn; initialise for "
+            "the activation (He for ReLU), replace sigmoids, or add normalisation or residual connections")
         yield Evidence(quantity=f"change of the {name}'s scale from {what}", value=value, error=error, low=-seen.limit, high=float("inf"),
                        unit="decades", where=Where(), note=note, exhibits=(seen.curve(),))
 

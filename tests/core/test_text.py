@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradcheck_suite.core.evidence import Evidence, Level, Verdict, Where
-from gradcheck_suite.core.text import facts, finding_text, headline, own_message, place_text, report_text, shortened, visible
+from gradcheck_suite.core.finding import RemedyTrial
+from gradcheck_suite.core.text import facts, finding_text, first_cause, headline, own_message, place_text, report_text, shortened, visible
 from tests.reporting import samples
 
 
@@ -124,3 +125,20 @@ def test_report_text_is_capped_and_keeps_notes():
 def test_numbers_that_are_not_finite_are_told():
     evidence = Evidence(quantity="q", value=math.nan, error=math.inf, low=0.0, high=1.0)
     assert "nan ± inf" in finding_text(samples.finding("x", Verdict.INCONCLUSIVE, evidence=evidence))
+
+
+def test_what_to_look_at_first_is_the_first_violation_and_what_helped():
+    note = "vanishing gradient; add normalisation"
+    evidence = Evidence(quantity="q", value=2.0, error=0.0, low=0.0, high=1.0, note=note)
+    trials = (RemedyTrial(remedy="momentum", verdict=Verdict.HOLDS, value=0.0, error=0.0, helps=True, outcome="the loss ends at 2"),
+              RemedyTrial(remedy="he-initialization", verdict=Verdict.HOLDS, value=0.0, error=0.0, helps=True, outcome="it ends at 1",
+                          cures=True))
+    first = samples.finding("x", Verdict.VIOLATED, evidence=evidence, remedies=trials)
+    report = samples.report_of([first, *samples.holding()], subjects=(samples.RESNET,))
+    assert first_cause(report) == "Vanishing gradient; add normalisation. Tried on a copy: he-initialization helps: it ends at 1."
+    assert report_text(report).split("\n\n")[1] == first_cause(report)
+    assert first_cause(samples.report_of(samples.holding())) == ""
+
+
+def test_several_subjects_are_named_in_what_to_look_at_first():
+    assert first_cause(samples.mixed_report()).startswith("In resnet: ")

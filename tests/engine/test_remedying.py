@@ -1,9 +1,12 @@
 """Remedies tried: what counts as help, which are tried, what becomes of failures."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
+from gradcheck_suite.captures.codec import frozen
+from gradcheck_suite.captures.training import Attempt, Training
 from gradcheck_suite.core.budget import BUDGETS
 from gradcheck_suite.core.errors import NotApplicable, SubjectError
 from gradcheck_suite.core.evidence import Verdict, Where
@@ -11,9 +14,9 @@ from gradcheck_suite.core.finding import Finding, RemedyTrial
 from gradcheck_suite.core.property import NoFailure
 from gradcheck_suite.core.report import fold
 from gradcheck_suite.core.serialize import to_data
-from gradcheck_suite.core.text import effect, finding_text
+from gradcheck_suite.core.text import effect, finding_text, trial_text
 from gradcheck_suite.engine.check import check
-from gradcheck_suite.engine.remedying import Remedies, distance, helps, matching, moved
+from gradcheck_suite.engine.remedying import Remedies, distance, helps, matching, moved, outcome
 from gradcheck_suite.engine.run import Plan, described, run
 from gradcheck_suite.schema import load
 from tests.engine.fakes import TableSource, evidence, property_of
@@ -224,3 +227,27 @@ def test_a_run_tries_as_many_as_its_budget_says(name):
     assert len(finding.remedies) == min(1, BUDGETS[name].remedies)
     assert len(opened[0].opened) == len(finding.remedies)
     assert all(changed.closed for changed in opened[0].opened)
+
+
+def trained(*losses, constant=2.0):
+    attempts = tuple(Attempt(change="", losses=frozen([loss] * 30), constant=constant, constant_error=0.0) for loss in losses)
+    return Training(attempts=attempts, trials=(), steps=29, intended=29, samples=8, reach=None, direct=0.0, standardised_start=math.nan,
+                    unbounded=False, breakdown=None, activity=(), optimizer="SGD", learning_rate=0.1)
+
+
+@pytest.mark.parametrize(("after", "words", "cures"), [
+    (trained(0.31), "the loss of the short training ends at 0.31 instead of 2.3 ± 0.1", True),
+    (trained(2.1, 2.3), "the loss of the short training ends at 2.2 ± 0.1 instead of 2.3 ± 0.1", False),
+    (trained(math.inf), "the loss of the short training ends at no finite value instead of 2.3 ± 0.1", False),
+    (trained(1.0, constant=4.0), "the short training then explains 75% of the best constant output's loss instead of -15%", True),
+])
+def test_what_a_training_reached_with_and_without_a_remedy(after, words, cures):
+    assert outcome(TableSource(training=trained(2.2, 2.3, 2.4)), TableSource(training=after)) == (words, cures)
+    assert outcome(TableSource(training=after), TableSource(training=NotApplicable("no loss"))) == ("", False)
+
+
+def test_a_remedy_that_helps_and_does_not_cure_says_so():
+    trial = RemedyTrial(remedy="momentum", verdict=Verdict.HOLDS, value=0.0, error=0.0, helps=True, outcome="the loss ends at 2")
+    assert trial_text(trial) == "momentum helps, but it does not learn: the loss ends at 2"
+    assert trial_text(replace(trial, cures=True)) == "momentum helps: the loss ends at 2"
+    assert trial_text(replace(trial, helps=False, value=math.nan)) == "momentum does not help: the loss ends at 2"
