@@ -31,8 +31,8 @@ TOOL, FAST, SLOW = "this tool", "gradcheck fast", "gradcheck slow"
 HEAVY = 0.02  # seconds of one forward+backward above which peers are sampled less
 ROUNDS, HEAVY_ROUNDS = 5, 5
 STRETCH = 0.03  # CPU seconds over which something short is repeated
-PEAKS = ("In a process that has run the forward pass once; of this tool 44 MiB are modules imported at the first check, and twice the weights "
-         "are copies that guard the values of the caller's model.")
+PEAKS = ("In a process that has run the forward pass once; of this tool 44 MiB are modules imported at the first check, and two copies "
+         "of the weights guard the values of the caller's model.")
 Check = Callable[[], object]
 
 
