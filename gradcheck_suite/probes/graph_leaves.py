@@ -44,10 +44,11 @@ def graph_leaves(subject: Subject, budget: Budget, seed: int) -> GraphLeaves:
 
 
 def _is_given(leaf: torch.Tensor, given: list[torch.Tensor]) -> bool:
-    """Whether a leaf is an input, or a detached view or copy of one: a coordinate that the model differentiates in."""
+    """Whether a leaf is an input, or a detached view or copy of one in whatever shape: a coordinate that the model differentiates in."""
     if isinstance(leaf, nn.Parameter):
         return False
-    return any(leaf is one or (leaf.shape == one.shape and leaf.dtype == one.dtype and torch.equal(leaf.detach(), one.detach()))
+    return any(leaf is one or (leaf.numel() == one.numel() and leaf.dtype == one.dtype and leaf.layout == one.layout == torch.strided
+                               and torch.equal(leaf.detach().flatten(), one.detach().flatten()))
                for one in given)
 
 

@@ -237,6 +237,23 @@ def test_inputs_that_require_gradients_are_not_leaves_of_the_model():
     assert capture.foreign == ()
 
 
+class Marking(nn.Module):
+    """Adds an axis to its input and marks it, as feature extractors do for checkpointing; or a tensor of its own."""
+
+    def __init__(self, own):
+        super().__init__()
+        self.own, self.layer = own, nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = x[:, None].clone() if not self.own else torch.full((16, 1, 4), 0.5)
+        return self.layer(x.requires_grad_()).squeeze(1)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_an_input_in_another_shape_is_no_leaf_that_somebody_forgot(own):
+    assert bool(leaves(lambda: Marking(own)).foreign) == own
+
+
 def test_what_the_optimiser_holds_is_compared_with_the_model():
     other = mlp(4, 2)
     partial = leaves(lambda: mlp(4, 8, 2), lambda parameters: torch.optim.SGD(list(parameters)[:2], lr=0.1))
