@@ -3,6 +3,9 @@
 A model that learns nothing violates many statements at once. What a person can act on is the first link of the chain, so
 findings are put in this order: causes before what they explain, violated requirements before indicators that explain none, the more
 specific before the more general, and one place of every property before the second place of any.
+
+A backward pass that is not the derivative is the first of all causes: the other statements about gradients are theorems about
+derivatives, so that none of them can be expected to hold then. ``folded`` puts them under it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,12 +13,13 @@ from functools import cache
 from types import MappingProxyType
 
 from gradcheck_suite.core.evidence import Level, Verdict
-from gradcheck_suite.core.finding import Finding
+from gradcheck_suite.core.finding import GENERATED, Finding
 
 # Defects that stand for themselves: what they do follows by algebra, and nothing else explains them.
 DEFECTS = (
     "backprop-agreement", "gradient-determinism", "leaf-registration", "optimizer-coverage", "gradient-clearing", "gradient-reach",
-    "sample-independence", "causal-order", "target-pairing", "target-variety", "input-variety", "loss-boundedness", "descent-direction", "frozen-state",
+    "sample-independence",
+    "causal-order", "target-pairing", "target-variety", "input-variety", "loss-boundedness", "descent-direction", "frozen-state",
     "operation-stability", "operation-stability-in-training", "operand-dtypes", "unit-distinctness", "live-layers",
 )
 # Conditions of the set-up that are tried or measured and may be the reason of a failure.
@@ -28,6 +32,16 @@ CANDIDATES = (
 )
 # What a reader sees first and can do least about.
 SYMPTOMS = ("gradient-activity", "finite-gradients", "output-dependence", "convergent-training", "advantage-over-constant")
+
+WRONG_GRADIENT = "backprop-agreement"
+# Theorems about derivatives: a gradient that is none is reason enough that they fail.
+IDENTITIES = (
+    "adjoint-consistency", "backprop-agreement-across-configurations", "backward-contract", "batch-additivity", "batch-permutation",
+    "euler-identity", "gradient-linearity", "gradient-power-of-two-scaling", "hessian-symmetry", "neuron-rescaling-symmetry",
+    "outer-product-gradient", "pooling-isometry", "positive-homogeneity", "recomputation-equality", "second-order-agreement",
+    "shipped-precision-agreement", "value-gradient-sum", "key-bias-gradient", "bias-before-batch-norm", "gradient-contraction",
+    "radial-gradient", "weight-gain-invariance", "weight-gradient-orthogonality", "zero-gradient-sum", "identity-of-zero-branches",
+)
 
 _UNSTABLE = ("operation-stability", "operation-stability-in-training")
 _SHRINKING = ("gradient-persistence-in-depth", "temporal-persistence")
@@ -63,9 +77,10 @@ EXPLAINED_BY: Mapping[str, frozenset[str]] = MappingProxyType({
     "gradient-growth": frozenset((*_UNSTABLE, *_GROWING, *_SHRINKING, "learning-rate-stability", "input-scale", "loss-boundedness",
                                   "descent-direction", "output-range", "weight-growth", "live-units-after-training", "live-layers",
                                   "slopes-off-the-flat")),
+    **{name: frozenset((WRONG_GRADIENT,)) for name in IDENTITIES},
 })
 
-_RANK = {name: index for index, name in enumerate((*DEFECTS, *CANDIDATES, *SYMPTOMS))}
+_RANK = {name: index for index, name in enumerate((*DEFECTS, *IDENTITIES, *CANDIDATES, *SYMPTOMS))}
 
 
 def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -82,6 +97,25 @@ def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     ordered = [finding for subject in sorted(violated, key=lambda name: (_indicators_only(violated[name]), name))
                for finding in _ordered(violated[subject])]
     return (*ordered, *(finding for finding in given if finding.verdict is not Verdict.VIOLATED))
+
+
+def folded(findings: Iterable[Finding]) -> tuple[tuple[Finding, tuple[Finding, ...]], ...]:
+    """The findings in their order, each with those that it explains and that need not be told beside it.
+
+    A violated ``backprop-agreement`` takes the other exact statements about gradients that the same subject violates; its further
+    places stay findings of their own. The networks of a search differ from one property to the next: nothing is folded there.
+    """
+    given = tuple(findings)
+    causes = {f.subject: id(f) for f in reversed(given) if f.verdict is Verdict.VIOLATED and f.level is Level.REQUIREMENT
+              and f.property == WRONG_GRADIENT and f.subject != GENERATED}
+    under: dict[int, list[Finding]] = {cause: [] for cause in causes.values()}
+    heads = []
+    for finding in given:
+        if finding.verdict is Verdict.VIOLATED and finding.subject in causes and finding.property in IDENTITIES:
+            under[causes[finding.subject]].append(finding)
+        else:
+            heads.append(finding)
+    return tuple((finding, tuple(under.get(id(finding), ()))) for finding in heads)
 
 
 @cache
@@ -105,14 +139,16 @@ def _ordered(violated: list[Finding]) -> list[Finding]:
     return sorted(violated, key=lambda finding: keys[id(finding)])
 
 
-def _rank(finding: Finding) -> int:
+def _rank(finding: Finding) -> float:
     """More specific is smaller; a property that the tables do not name ranks by its family."""
     exact = finding.family in ("correctness", "purity")
-    return _RANK.get(finding.property, -1 if exact else len(DEFECTS))
+    return _RANK.get(finding.property, 0.5 if exact else len(DEFECTS))
 
 
 def _place(finding: Finding) -> tuple[object, ...]:
-    return finding.level is Level.INDICATOR, finding.where.module or "", finding.where.parameter or "", finding.id
+    """The deeper a place is known the earlier: a function before a module, a module before the whole model."""
+    where = finding.where
+    return finding.level is Level.INDICATOR, not where.function, not where.module, where.module or "", where.parameter or "", finding.id
 
 
 def _distance(name: str, violated: set[str]) -> int:

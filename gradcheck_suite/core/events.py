@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from gradcheck_suite.core.evidence import Level
 from gradcheck_suite.core.finding import Finding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What was asked for and with what: enough to do it again."""
+    """What was asked for and with what: enough to do it again. ``fail_on`` is the lowest level whose violation fails."""
 
     id: str
     command: tuple[str, ...]
@@ -22,6 +23,7 @@ class Run:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
+    fail_on: Level = Level.REQUIREMENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,10 @@
 """Exhibits: what evidence shows beside its number. Typed data; drawing them is reporting's business alone."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
+
+SMALLEST_NETWORK: Final = "Smallest network that breaks it"
+"""Title of the exhibit in which a search lists the layers of what it found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

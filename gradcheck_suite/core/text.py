@@ -2,11 +2,14 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 
+from gradcheck_suite.core.causes import folded
 from gradcheck_suite.core.evidence import Level, Verdict
-from gradcheck_suite.core.finding import Finding, RemedyTrial
+from gradcheck_suite.core.finding import GENERATED, Finding, RemedyTrial
 from gradcheck_suite.core.report import Report
 
 # Control characters, surrogates, line and paragraph separators, bidirectional controls and zero-width characters, noncharacters.
@@ -52,10 +55,24 @@ def finding_text(finding: Finding, *, details: bool = True) -> str:
 
 def report_text(report: Report, *, most: int = 20) -> str:
     """A report as plain text: the headline, then the failures and what could not be decided, at most ``most`` of them."""
-    told = [f for f in report.findings if f.verdict in (Verdict.VIOLATED, Verdict.ERROR, Verdict.INCONCLUSIVE)]
+    told = [pair for pair in folded(report.findings) if pair[0].verdict in (Verdict.VIOLATED, Verdict.ERROR, Verdict.INCONCLUSIVE)]
+    broken = [f"A target could not be built: {visible(text)}" for text in report.run.broken]
     rest = [f"and {len(told) - most} more findings"] if len(told) > most else []
     notes = [f"note: {visible(note)}" for note in report.run.notes]
-    return "\n\n".join([str(headline(report)), *filter(None, [first_cause(report)]), *map(finding_text, told[:most]), *rest, *notes])
+    return "\n\n".join([str(headline(report)), *broken, *filter(None, [first_cause(report)]), *starmap(_with, told[:most]), *rest, *notes])
+
+
+def _with(finding: Finding, under: Sequence[Finding]) -> str:
+    return finding_text(finding) + (f"\n  {'besides':<10} {visible(shortened(under_text(under)))}" if under else "")
+
+
+def under_text(under: Sequence[Finding]) -> str:
+    """The findings that another one explains, in one sentence: each property once, with its first place."""
+    first: dict[str, Finding] = {}
+    for finding in under:
+        first.setdefault(finding.property, finding)
+    named = [f"{name} ({place})" if (place := short_place(finding)) else name for name, finding in first.items()]
+    return f"Also violated, explained by this: {', '.join(named)}"
 
 
 def facts(finding: Finding) -> tuple[tuple[str, str], ...]:
@@ -92,7 +109,9 @@ def effect(trial: RemedyTrial) -> str:
 
 def place_text(finding: Finding) -> str:
     """Where a finding is; for a finding that folds many places, their number."""
-    return str(finding.where) or (f"{finding.places} places" if finding.places > 1 else "")
+    where = finding.where
+    numbered = "module " if where.module and not where.parameter and _number(where.module) else ""
+    return numbered + str(where) if str(where) else f"{finding.places} places" if finding.places > 1 else ""
 
 
 def own_message(finding: Finding) -> str:
@@ -109,7 +128,8 @@ class Headline:
 
     Attributes:
         verdict: what colours it; ``None`` where nothing was checked.
-        sentence: without the final stop, without places.
+        sentence: without the final stop, without places, without the subject where it speaks of one alone.
+        subject: the one subject that the sentence speaks of, or empty; data of the user's.
         also: what else the run found, in a second sentence without its stop, or empty.
         places: the first few places of what the sentence speaks of; data of the user's.
         more: how many further places there are.
@@ -118,6 +138,7 @@ class Headline:
 
     verdict: Verdict | None
     sentence: str
+    subject: str = ""
     also: str = ""
     places: tuple[str, ...] = ()
     more: int = 0
@@ -125,34 +146,49 @@ class Headline:
 
     def __str__(self) -> str:
         start = f"INCOMPLETE ({self.incomplete}): " if self.incomplete else ""
+        subject = f" in {visible(shortened(self.subject, 200))}" if self.subject else ""
         rest = f" and {self.more} more" if self.more else ""
         places = f": {', '.join(visible(shortened(place, 200)) for place in self.places)}{rest}" if self.places else ""
-        return f"{start}{self.sentence}{places}." + (f" {self.also}." if self.also else "")
+        return f"{start}{self.sentence}{subject}{places}." + (f" {self.also}." if self.also else "")
 
 
 def headline(report: Report) -> Headline:
     """The verdict of a run in one sentence: the worst first, and never a pass where nothing was judged."""
-    by = {verdict: [f for f in report.findings if f.verdict is verdict] for verdict in Verdict}
-    broken = [f for f in by[Verdict.VIOLATED] if f.level is Level.REQUIREMENT]
-    warned = [f for f in by[Verdict.VIOLATED] if f.level is Level.INDICATOR]
-    parts = (
-        (Verdict.VIOLATED, broken, _count(_properties(broken), "requirement is violated", "requirements are violated")),
-        (Verdict.ERROR, by[Verdict.ERROR], _count(_checks(by[Verdict.ERROR]), "check ended in an error", "checks ended in an error")),
-        (Verdict.INCONCLUSIVE, warned, _count(_properties(warned), "indicator warns", "indicators warn")),
-        (Verdict.INCONCLUSIVE, by[Verdict.INCONCLUSIVE],
-         _count(len(by[Verdict.INCONCLUSIVE]), "finding is inconclusive", "findings are inconclusive")),
-        (Verdict.HOLDS, by[Verdict.HOLDS], _count(_checks(by[Verdict.HOLDS]), "statement holds", "statements hold")),
-    )
-    told = [part for part in parts if part[1]]
+    told = [part for part in _parts(report) if part[2]]
     run = report.run
     incomplete = "" if run.complete else f"{run.checks_done} of {run.checks_planned or 'an unknown number of'} checks"
     if not told:
         return Headline(None, "Nothing was checked", incomplete=incomplete)
     (verdict, findings, text), *others = told
-    start = "" if broken or by[Verdict.ERROR] else "Nothing could be decided: " if not by[Verdict.HOLDS] else "No requirement is violated: "
-    places, more = ((), 0) if verdict is Verdict.HOLDS else _places(findings)
+    by = Counter(finding.verdict for finding in report.findings)
+    failed = report.failures() or not findings
+    decided = by[Verdict.HOLDS] + by[Verdict.VIOLATED]
+    start = "" if failed else "No requirement is violated: " if decided else "Nothing could be decided: "
+    places, more = ((), 0) if verdict is Verdict.HOLDS else _places(findings, kinds(report))
+    subject, count = _subjects(findings, report)
     also = ", ".join(other for _, _, other in others)
-    return Headline(verdict, f"{start}{text} in {_subjects(findings, report)}", also, places, more, incomplete)
+    return Headline(verdict, f"{start}{text}{count}", subject, also, places, more, incomplete)
+
+
+def _parts(report: Report) -> tuple[tuple[Verdict, list[Finding], str], ...]:
+    """What a run found, the worst first: the verdict that colours it, the findings, a count in words (empty: none)."""
+    heads, under = [head for head, _ in folded(report.findings)], [one for _, below in folded(report.findings) for one in below]
+    by = {verdict: [f for f in heads if f.verdict is verdict] for verdict in Verdict}
+    required = [f for f in by[Verdict.VIOLATED] if f.level is Level.REQUIREMENT]
+    warned = [f for f in by[Verdict.VIOLATED] if f.level is Level.INDICATOR]
+    errors, open_, fine = by[Verdict.ERROR], by[Verdict.INCONCLUSIVE], by[Verdict.HOLDS]
+    lost = len(report.run.broken)
+    return (
+        (Verdict.VIOLATED, required, _count(_properties(required), "requirement is violated", "requirements are violated")),
+        (Verdict.VIOLATED, under, _count(_properties(under), "further statement is violated, which this explains",
+                                         "further statements are violated, which this explains")),
+        (Verdict.ERROR, errors, _count(_checks(errors), "check ended in an error", "checks ended in an error")),
+        (Verdict.ERROR, [], _count(lost, "target could not be built", "targets could not be built")),
+        (Verdict.VIOLATED if report.run.fail_on is Level.INDICATOR else Verdict.INCONCLUSIVE, warned,
+         _count(_properties(warned), "indicator is violated", "indicators are violated")),
+        (Verdict.INCONCLUSIVE, open_, _count(len(open_), "finding is inconclusive", "findings are inconclusive")),
+        (Verdict.HOLDS, fine, _count(_checks(fine), "statement holds", "statements hold")),
+    )
 
 
 def first_cause(report: Report) -> str:
@@ -175,7 +211,7 @@ def first_cause(report: Report) -> str:
 
 
 def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
+    return f"{number} {one if number == 1 else many}" if number else ""
 
 
 def _properties(findings: Iterable[Finding]) -> int:
@@ -186,19 +222,41 @@ def _checks(findings: Iterable[Finding]) -> int:
     return len({(f.family, f.property, f.subject) for f in findings})
 
 
-def _subjects(findings: list[Finding], report: Report) -> str:
-    names = dict.fromkeys(f.subject for f in findings)
+def _subjects(findings: list[Finding], report: Report) -> tuple[str, str]:
+    """The one subject of these findings, or of how many subjects they are, in words."""
+    names = list(dict.fromkeys(f.subject for f in findings))
     total = max(len(report.subjects), len(names))
-    return visible(shortened(next(iter(names)), 200)) if len(names) == 1 else f"{len(names)} of {total} subjects"
+    return (names[0], "") if len(names) == 1 else ("", f" in {len(names)} of {total} subjects" if names else "")
 
 
-def _places(findings: list[Finding]) -> tuple[tuple[str, ...], int]:
-    named = tuple(dict.fromkeys(filter(None, (short_place(f) for f in findings))))
+def _places(findings: list[Finding], known: Mapping[tuple[str, str], str]) -> tuple[tuple[str, ...], int]:
+    named = tuple(dict.fromkeys(filter(None, (named_place(f, known) for f in findings))))
     return named[:_PLACES_NAMED], max(0, len(named) - _PLACES_NAMED)
 
 
-def short_place(finding: Finding) -> str:
-    """The module and parameter of a finding, and the function there: enough for a list."""
+def kinds(report: Report) -> dict[tuple[str, str], str]:
+    """The class of every module of every subject, as far as they are known."""
+    return {(subject.name, path): kind for subject in report.subjects for path, kind in subject.modules}
+
+
+def short_place(finding: Finding, known: Mapping[tuple[str, str], str] | None = None) -> str:
+    """The module and parameter of a finding, and the function there: enough for a list.
+
+    A module that is called by a number would read as a count: ``module 0 (Linear)``, its class from ``kinds`` where it is known.
+    """
     where = finding.where
     path = ".".join(part for part in (where.module, where.parameter) if part)
-    return f"{path} ({where.function})" if path and where.function else path or where.function or ""
+    inside = where.function or ""
+    if path and _number(path):
+        inside = inside or (known or {}).get((finding.subject, path), "")
+        path = f"module {path}"
+    return f"{path} ({inside})" if path and inside else path or inside
+
+
+def named_place(finding: Finding, known: Mapping[tuple[str, str], str]) -> str:
+    """What a headline names: the place in a model; of a search, whose networks differ, the property."""
+    return finding.property if finding.subject == GENERATED else short_place(finding, known)
+
+
+def _number(path: str) -> bool:
+    return path.replace(".", "").isdigit()

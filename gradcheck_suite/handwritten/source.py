@@ -52,7 +52,7 @@ class HandwrittenSource:
 class DecidedReport(Report):
     """A report that is not ``ok`` while a requirement is undecided: a gradient that could not be measured is not a right one."""
 
-    def exit_code(self, fail_on: Level = Level.REQUIREMENT) -> int:
+    def exit_code(self, fail_on: Level | None = None) -> int:
         """0 fine, 1 a failure, 4 a requirement is inconclusive, 5 nothing was checked."""
         code = super().exit_code(fail_on)
         undecided = any(f.verdict is Verdict.INCONCLUSIVE and f.level is Level.REQUIREMENT for f in self.findings)

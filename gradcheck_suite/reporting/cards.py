@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gradcheck_suite.core.evidence import Evidence
-from gradcheck_suite.core.exhibits import Code, Curve, Exhibit, Histogram, Table
+from gradcheck_suite.core.exhibits import SMALLEST_NETWORK, Code, Curve, Exhibit, Histogram, Table
 from gradcheck_suite.core.finding import Finding, RemedyTrial
-from gradcheck_suite.core.text import own_message, short_place
+from gradcheck_suite.core.text import named_place, own_message, short_place
 from gradcheck_suite.reporting.charts import Drawing, draw
 from gradcheck_suite.reporting.gauge import Gauge, Scale, gauge, scale_of
 
@@ -33,7 +33,8 @@ class Card:
     finding: Finding
     anchor: str
     title: str
-    short_place: str
+    place: str
+    link: str
     seen: tuple[str, ...]
     ruled_out: tuple[str, ...]
     gauge: Gauge | None
@@ -42,6 +43,8 @@ class Card:
     undrawn: int
     tables: tuple[Table, ...]
     codes: tuple[Code, ...]
+    network: str
+    under: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +70,26 @@ class Charts:
         return draw(exhibit, f"{self._prefix}-{self._drawn}")
 
 
-def card(finding: Finding, anchor: str, charts: Charts) -> Card:
-    """A finding as it is shown in full."""
+def card(finding: Finding, anchor: str, charts: Charts, under: tuple[Finding, ...] = (),
+         known: Mapping[tuple[str, str], str] | None = None) -> Card:
+    """A finding as it is shown in full, with those that it explains; ``known`` are the classes of the subjects' modules."""
     evidence = finding.evidence
     exhibits: tuple[Exhibit, ...] = evidence.exhibits if evidence is not None else ()
     wanted = [exhibit for exhibit in exhibits if isinstance(exhibit, Curve | Histogram)]
     drawings = tuple(drawing for exhibit in wanted if (drawing := charts.draw(exhibit)) is not None)
     seen = (evidence.note if evidence is not None else "", own_message(finding), finding.reason)
     return Card(
-        finding=finding, anchor=anchor, title=finding.statement or finding.property, short_place=short_place(finding),
+        finding=finding, anchor=anchor, title=finding.statement or finding.property, place=short_place(finding, known),
+        link=named_place(finding, known),
         seen=tuple(dict.fromkeys(filter(None, seen))),
         ruled_out=tuple(dict.fromkeys((*finding.ruled_out, *(evidence.ruled_out if evidence is not None else ())))),
-        gauge=gauge(evidence) if evidence is not None else None, trials=_trials(finding.remedies, evidence),
+        gauge=replace(gauge(evidence), verdict=finding.verdict) if evidence is not None else None,
+        trials=_trials(finding.remedies, evidence),
         drawings=drawings, undrawn=len(wanted) - len(drawings),
         tables=tuple(exhibit for exhibit in exhibits if isinstance(exhibit, Table)),
-        codes=tuple(exhibit for exhibit in exhibits if isinstance(exhibit, Code)))
+        codes=tuple(exhibit for exhibit in exhibits if isinstance(exhibit, Code) and exhibit.title != SMALLEST_NETWORK),
+        network=next((exhibit.text for exhibit in exhibits if isinstance(exhibit, Code) and exhibit.title == SMALLEST_NETWORK), ""),
+        under=under)
 
 
 def _trials(remedies: tuple[RemedyTrial, ...], evidence: Evidence | None) -> tuple[Trial, ...]:

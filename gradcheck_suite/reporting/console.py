@@ -3,13 +3,15 @@
 import io
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Final
 
+from gradcheck_suite.core.causes import folded
 from gradcheck_suite.core.events import CheckFinished, CheckStarted, Event, Note, RunFinished, RunStarted, SubjectStarted
 from gradcheck_suite.core.evidence import Level, Verdict
 from gradcheck_suite.core.finding import GENERATED, Finding
 from gradcheck_suite.core.report import Report
-from gradcheck_suite.core.text import facts, first_cause, headline, shortened, visible
+from gradcheck_suite.core.text import facts, first_cause, headline, shortened, under_text, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,9 +35,9 @@ def render(report: Report, file: IO[str] | None = None) -> None:
     if cause := first_cause(report):
         console.print(_text("Look first at this. ", "bold").append_text(_text(cause)))
         console.print()
-    told = [finding for finding in report.findings if finding.verdict in _TOLD]
-    for finding in told[:MOST_FINDINGS]:
-        _show(console, finding)
+    told = [pair for pair in folded(report.findings) if pair[0].verdict in _TOLD]
+    for finding, under in told[:MOST_FINDINGS]:
+        _show(console, finding, under)
     if len(told) > MOST_FINDINGS:
         console.print(_text(f"and {len(told) - MOST_FINDINGS:,} more findings in the report"))
     for finding in report.findings:
@@ -49,13 +51,15 @@ def render(report: Report, file: IO[str] | None = None) -> None:
     console.print(_text(str(line), _STYLES.get(line.verdict, "bold") if line.verdict else "bold"))
 
 
-def _show(console: "Console", finding: Finding) -> None:
+def _show(console: "Console", finding: Finding, under: Sequence[Finding] = ()) -> None:
     """One finding, in the words of ``core.text``: on a terminal wrapped beside its labels, else one line a fact."""
     from rich.table import Table
 
     title = f" {finding.family}/{finding.property} ({finding.level}) in {shortened(finding.subject)}"
     console.print(_text(finding.verdict.upper(), _style(finding)).append_text(_text(title, "bold")))
     known = [(label, shortened(words)) for label, words in facts(finding) if words]
+    if under:
+        known.append(("besides", shortened(under_text(under))))
     if console.is_terminal:
         grid = Table.grid(padding=(0, 1))
         grid.add_column(width=12, no_wrap=True)

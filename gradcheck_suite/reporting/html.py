@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def _environment() -> jinja2.Environment:
     # autoescape=True and not select_autoescape(), which lets names such as page.html.j2 through unescaped
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
                                      trim_blocks=True, lstrip_blocks=True, finalize=_shown)
-    environment.filters.update(literal=_literal, plain=plain, grouped="{:,}".format, slug=_slug, tone=_tone)
+    environment.filters.update(literal=_literal, plain=plain, grouped="{:,}".format, slug=_slug, tone=_tone, breakable=_breakable)
     environment.globals.update(measured=measured, allowed=allowed, place=place_text, sign=SIGNS.__getitem__, chart=_chart,
                                effect=effect, unknown=math.isnan, style=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")))
     return environment
@@ -62,6 +63,11 @@ def _shown(value: Any) -> Any:
 def _literal(text: str) -> Markup:
     """Text of many lines, for ``<pre>``."""
     return Markup(escape(visible(shortened(text, _MOST_TEXT), keep="\n\t")))
+
+
+def _breakable(text: str) -> Markup:
+    """A path or target that a narrow line may break, after a slash or a colon rather than within a name."""
+    return Markup(re.sub("([/:])", r"\1<wbr>", str(escape(visible(shortened(text))))))
 
 
 def _chart(drawing: Drawing) -> Markup:

@@ -1,13 +1,14 @@
 """JUnit XML: what CI servers read. One suite per subject, one case per finding.
 
-Passed: it holds. Failure: a violated requirement. Error: the subject failed. Skipped, with the reason: not applicable, inconclusive,
-and a violated indicator, which warns but does not fail; none of them may look like a pass.
+Passed: it holds. Failure: a violated requirement, or an indicator where the run fails on those. Error: the subject failed, or a target
+could not be built. Skipped, with the reason: not applicable, inconclusive, and a violated indicator, which warns but does not fail;
+none of them may look like a pass.
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradcheck_suite.core.evidence import Verdict
+from gradcheck_suite.core.evidence import Level, Verdict
 from gradcheck_suite.core.finding import Finding
 from gradcheck_suite.core.report import Report, fails
 from gradcheck_suite.core.text import finding_text, headline, place_text, shortened, visible
@@ -38,6 +39,8 @@ def render(report: Report) -> str:
         document.add_testsuite(_suite(subject, findings, report))
     if not report.run.complete:
         document.add_testsuite(_unfinished(report))
+    if report.run.broken:
+        document.add_testsuite(_unbuilt(report.run.broken))
     document.update_statistics()  # type: ignore[no-untyped-call]
     text: bytes = document.tostring()  # type: ignore[no-untyped-call]
     return f'<?xml version="1.0" encoding="utf-8"?>\n{text.decode("utf-8")}\n'
@@ -50,11 +53,11 @@ def _suite(subject: str, findings: list[Finding], report: Report) -> "TestSuite"
     suite.timestamp = visible(report.run.started)
     suite.add_property("seed", str(report.run.seed))
     suite.add_property("budget", visible(report.run.budget))
-    suite.add_testcases([_case(finding) for finding in findings])
+    suite.add_testcases([_case(finding, report.run.fail_on) for finding in findings])
     return suite
 
 
-def _case(finding: Finding) -> "TestCase":
+def _case(finding: Finding, fail_on: Level) -> "TestCase":
     from junitparser import Error, Failure, Skipped, TestCase
 
     place = place_text(finding)
@@ -64,7 +67,7 @@ def _case(finding: Finding) -> "TestCase":
     if finding.verdict is Verdict.HOLDS:
         case.system_out = text
         return case
-    kind = (Error if finding.verdict is Verdict.ERROR else Failure) if fails(finding) else Skipped
+    kind = (Error if finding.verdict is Verdict.ERROR else Failure) if fails(finding, fail_on) else Skipped
     result = kind(_attribute(_message(finding)), f"{finding.verdict}-{finding.level}")
     result.text = text
     case.result = [result]
@@ -84,6 +87,18 @@ def _unfinished(report: Report) -> "TestSuite":
     suite, case = TestSuite("run"), TestCase(name="complete", classname="run")
     case.result = [Error(_attribute(f"incomplete: {headline(report).incomplete}"), "incomplete")]
     suite.add_testcase(case)
+    return suite
+
+
+def _unbuilt(broken: tuple[str, ...]) -> "TestSuite":
+    """Targets that could not be built: nothing was checked on them, which is an error for each."""
+    from junitparser import Error, TestCase, TestSuite
+
+    suite = TestSuite("targets")
+    for number, text in enumerate(broken, 1):
+        case = TestCase(name=f"built [{number}]", classname="targets")
+        case.result = [Error(_attribute(text), "not-built")]
+        suite.add_testcase(case)
     return suite
 
 

@@ -1,13 +1,16 @@
 """Markdown: for a pull request's comment or a job's summary. Names of the user's are escaped, and mention or link nothing."""
 
 import re
+from collections.abc import Sequence
+from itertools import starmap
 from pathlib import Path
 from typing import Final
 
+from gradcheck_suite.core.causes import folded
 from gradcheck_suite.core.evidence import Verdict
 from gradcheck_suite.core.finding import Finding
 from gradcheck_suite.core.report import Report
-from gradcheck_suite.core.text import headline, own_message, place_text, shortened, visible
+from gradcheck_suite.core.text import headline, own_message, place_text, shortened, under_text, visible
 from gradcheck_suite.reporting.files import write_text
 from gradcheck_suite.reporting.numbers import allowed, measured
 
@@ -29,17 +32,18 @@ def write(report: Report, path: Path) -> Path:
 def render(report: Report) -> str:
     """The report as Markdown (GitHub's dialect): headline, counts, a row for each finding that needs attention."""
     line = headline(report)
-    head = f"{line.sentence}{':' if line.places else '.'}"
+    subject = f" in {code(line.subject)}" if line.subject else ""
     places = " ".join(map(code, line.places)) + (f" and {line.more:,} more" if line.more else "")
-    parts = [f"## {escaped(head)} {places}".rstrip()]
+    parts = [f"## {escaped(line.sentence)}{subject}{':' if line.places else '.'} {places}".rstrip()]
+    parts += [f"**A target could not be built:** {escaped(text)}" for text in report.run.broken]
     if line.incomplete:
         parts.append(f"**Incomplete: {escaped(line.incomplete)}.**")
     if line.also:
         parts.append(f"{escaped(line.also)}.")
-    told = [finding for finding in report.findings if finding.verdict in _TOLD]
+    told = [(finding, under) for finding, under in folded(report.findings) if finding.verdict in _TOLD]
     if told:
         parts.append("\n".join(["| verdict | statement | place | measured | allowed | reproduce |", "|---|---|---|---|---|---|",
-                                *map(_row, told[:MOST_ROWS])]))
+                                *starmap(_row, told[:MOST_ROWS])]))
     if len(told) > MOST_ROWS:
         parts.append(f"{len(told) - MOST_ROWS:,} more findings are in the report.")
     parts += [f"- {escaped(note)}" for note in report.run.notes]
@@ -47,10 +51,11 @@ def render(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _row(finding: Finding) -> str:
+def _row(finding: Finding, under: Sequence[Finding] = ()) -> str:
     evidence = finding.evidence
     place = f"{code(finding.subject)} {code(place_text(finding))}" if place_text(finding) else code(finding.subject)
-    cells = [f"**{finding.verdict}** ({finding.level})", escaped(finding.statement or finding.property), place]
+    also = f". {escaped(under_text(under))}" if under else ""
+    cells = [f"**{finding.verdict}** ({finding.level})", escaped(finding.statement or finding.property).rstrip(".") + also, place]
     if evidence is None:
         cells += [escaped(finding.reason or own_message(finding)), ""]
     else:

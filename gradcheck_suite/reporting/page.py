@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from gradcheck_suite.core.budget import BUDGETS
+from gradcheck_suite.core.causes import folded
 from gradcheck_suite.core.events import SubjectFacts
 from gradcheck_suite.core.evidence import Level, Verdict
-from gradcheck_suite.core.finding import Finding
+from gradcheck_suite.core.finding import GENERATED, Finding
 from gradcheck_suite.core.report import Report
-from gradcheck_suite.core.text import Headline, first_cause, headline
+from gradcheck_suite.core.text import Headline, first_cause, headline, kinds
 from gradcheck_suite.reporting.cards import MOST_CHARTS, Card, Charts, Picture, card, pictures
 from gradcheck_suite.reporting.numbers import plain
 
@@ -103,31 +104,42 @@ _SECTIONS: Final = (
     ("errors", "Errors", "The subject failed before anything could be measured. An error is never a pass.", Verdict.ERROR, None),
     ("indicators", "Violated indicators", "Candidate causes: warnings by themselves, worth reading beside a violated requirement.",
      Verdict.VIOLATED, Level.INDICATOR),
-    ("inconclusive", "Inconclusive", "Measured, but the error is too large for a verdict either way.", Verdict.INCONCLUSIVE, None),
+    ("inconclusive", "Inconclusive", "Nothing could be decided either way; each says why.", Verdict.INCONCLUSIVE, None),
 )
-_TILES: Final = (
-    ("violated", "✕", "violated", "requirements"), ("error", "!", "error", "errors"), ("warning", "△", "indicator", "indicators"),
-    ("inconclusive", "?", "inconclusive", "inconclusive"), ("holds", "✓", "holds", "holds"),
-    ("not applicable", "–", "not-applicable", "unchecked"),
-)
+_SEARCHED: Final = "Statements that a generated network breaks, each with the smallest such network found and a script that shows it."
+_FAILING: Final = "Candidate causes, which fail this run: it was asked to fail on indicators."
 
 
 def page(report: Report, *, draw: bool = True) -> Page:
     """The page of a report, with its charts or without. Whatever the report's size, it stays readable: what is left out is counted."""
-    charts, names = Charts("chart", MOST_CHARTS if draw else 0), _Anchors()
-    room = [MOST_CARDS]
-    sections = tuple(section for entry in _SECTIONS if (section := _section(entry, report, charts, names, room)) is not None)
+    names = _Anchors()
+    shelf = _Shelf(Charts("chart", MOST_CHARTS if draw else 0), names, [MOST_CARDS], kinds(report))
+    sections = tuple(section for entry in _SECTIONS if (section := _section(entry, report, shelf)) is not None)
     first = sections[0].anchor if sections else ""
-    counts = {section.anchor: section.count for section in sections}
-    counts |= {"holds": report.summary.get("holds", 0), "unchecked": report.summary.get("not-applicable", 0)}
     unmet = _unmet(report)
     line = headline(report)
     return Page(
-        report=report, headline=line, cause=first_cause(report), links=_links(line, sections, first),
-        tally=tuple(Tile(label, sign, tone, counts.get(anchor, 0), anchor) for label, sign, tone, anchor in _TILES),
+        report=report, headline=line, cause=first_cause(report), links=_links(line, sections, first), tally=_tally(report, sections),
         sections=sections, pictures=pictures(report.findings, names.known) if draw else (), families=tuple(_families(report)),
         unmet=tuple(unmet[:MOST_REASONS]), unmet_hidden=max(0, len(unmet) - MOST_REASONS), subjects=report.subjects[:MOST_ROWS],
         facts=_facts(report),
+    )
+
+
+def _tally(report: Report, sections: tuple[Section, ...]) -> tuple[Tile, ...]:
+    """The counts of report.json, and of the violated findings how many are indicators."""
+    violated = [finding for finding in report.findings if finding.verdict is Verdict.VIOLATED]
+    indicators = sum(finding.level is Level.INDICATOR for finding in violated)
+    first = next((section.anchor for section in sections if section.verdict is Verdict.VIOLATED), "")
+    last = next((section.anchor for section in reversed(sections) if section.verdict is Verdict.VIOLATED), "")
+    tone = "indicator" if len(violated) == indicators and report.run.fail_on is Level.REQUIREMENT else "violated"
+    counts = report.summary
+    return (
+        Tile("violated", "✕", tone, len(violated), first), Tile("indicators among them", "△", "indicator", indicators, last),
+        Tile("error", "!", "error", counts.get("error", 0), "errors"),
+        Tile("inconclusive", "?", "inconclusive", counts.get("inconclusive", 0), "inconclusive"),
+        Tile("holds", "✓", "holds", counts.get("holds", 0), "holds"),
+        Tile("not applicable", "–", "not-applicable", counts.get("not-applicable", 0), "unchecked"),
     )
 
 
@@ -151,34 +163,55 @@ class _Anchors:
 _Entry = tuple[str, str, str, Verdict, Level | None]
 
 
-def _section(entry: _Entry, report: Report, charts: Charts, names: _Anchors, room: list[int]) -> Section | None:
+_Pair = tuple[Finding, tuple[Finding, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shelf:
+    """What cards are made with: room for charts and for cards, names for anchors, the classes of modules."""
+
+    charts: Charts
+    names: _Anchors
+    room: list[int]
+    known: dict[tuple[str, str], str]
+
+    def card(self, pair: _Pair) -> Card:
+        finding, under = pair
+        return card(finding, self.names.of(finding), self.charts, under, self.known)
+
+
+def _section(entry: _Entry, report: Report, shelf: _Shelf) -> Section | None:
     anchor, title, hint, verdict, level = entry
-    chosen = [f for f in report.findings if f.verdict is verdict and level in (None, f.level)]
+    chosen = [pair for pair in folded(report.findings) if pair[0].verdict is verdict and level in (None, pair[0].level)]
     if not chosen:
         return None
-    by: dict[tuple[str, str], list[Finding]] = {}
-    for finding in chosen:
-        by.setdefault((finding.family, finding.property), []).append(finding)
-    groups = tuple(_group(findings, charts, names, room) for findings in by.values())
-    return Section(anchor, title, hint, verdict, groups, len(chosen))
+    if verdict is Verdict.VIOLATED and all(finding.subject == GENERATED for finding, _ in chosen):
+        hint = _SEARCHED
+    elif level is Level.INDICATOR and report.run.fail_on is Level.INDICATOR:
+        hint = _FAILING
+    by: dict[tuple[str, str], list[_Pair]] = {}
+    for pair in chosen:
+        by.setdefault((pair[0].family, pair[0].property), []).append(pair)
+    groups = tuple(_group(pairs, shelf) for pairs in by.values())
+    return Section(anchor, title, hint, verdict, groups, sum(1 + len(under) for _, under in chosen))
 
 
-def _group(findings: list[Finding], charts: Charts, names: _Anchors, room: list[int]) -> Group:
-    shown = findings[: min(FEW if len(findings) <= FEW else MOST_CARDS_IN_GROUP, room[0])]
-    room[0] -= len(shown)
-    rows = findings[len(shown) : len(shown) + MOST_ROWS]
-    first = findings[0]
+def _group(pairs: list[_Pair], shelf: _Shelf) -> Group:
+    shown = pairs[: min(FEW if len(pairs) <= FEW else MOST_CARDS_IN_GROUP, shelf.room[0])]
+    shelf.room[0] -= len(shown)
+    rows = tuple(finding for finding, _ in pairs[len(shown) : len(shown) + MOST_ROWS])
+    first = pairs[0][0]
     return Group(
-        property=first.property, family=first.family, statement=first.statement, symptoms=first.symptoms, count=len(findings),
-        subjects=len({finding.subject for finding in findings}), cards=tuple(card(finding, names.of(finding), charts) for finding in shown),
-        rows=tuple(rows), hidden=len(findings) - len(shown) - len(rows))
+        property=first.property, family=first.family, statement=first.statement, symptoms=first.symptoms, count=len(pairs),
+        subjects=len({finding.subject for finding, _ in pairs}), cards=tuple(map(shelf.card, shown)),
+        rows=rows, hidden=len(pairs) - len(shown) - len(rows))
 
 
 def _links(line: Headline, sections: tuple[Section, ...], first: str) -> tuple[tuple[str, str], ...]:
     """The headline's places, each with the anchor of the first finding in full there."""
     by: dict[str, str] = {}
     for shown in (c for section in sections for group in section.groups for c in group.cards):
-        by.setdefault(shown.short_place, shown.anchor)
+        by.setdefault(shown.link, shown.anchor)
     return tuple((place, by.get(place, first)) for place in line.places)
 
 

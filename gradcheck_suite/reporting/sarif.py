@@ -1,7 +1,8 @@
 """SARIF 2.1.0 (OASIS): what code-scanning services read. One rule per property, one result per finding that asks for attention.
 
 ``kind`` says the verdict (``fail``, ``open`` for inconclusive), ``level`` the weight: ``error`` for a requirement, ``warning`` for an
-indicator. What holds or does not apply is counted in the run's properties and is no result: services show every result as an alert.
+indicator that fails no build. What holds or does not apply is counted in the run's properties and is no result: services show every
+result as an alert.
 Every result has a physical location, without which GitHub refuses the whole file: the source line where it is known, else the first
 line of the target's module, else of the report.
 """
@@ -12,7 +13,7 @@ from typing import Any, Final
 
 from gradcheck_suite.core.evidence import Level, Verdict
 from gradcheck_suite.core.finding import Finding
-from gradcheck_suite.core.report import Report
+from gradcheck_suite.core.report import Report, fails
 from gradcheck_suite.core.serialize import to_data
 from gradcheck_suite.core.text import facts, place_text, shortened, visible
 from gradcheck_suite.reporting.files import write_text
@@ -50,9 +51,11 @@ def document(report: Report) -> dict[str, Any]:
         driver["version"] = version
     run = {
         "tool": {"driver": driver},
-        "invocations": [{"executionSuccessful": report.run.complete, "toolExecutionNotifications": [
-            {"level": "note", "message": {"text": _text(note)}} for note in report.run.notes]}],
-        "results": [_result(finding, order, homes.get(finding.subject) or "report.json") for finding in told],
+        "invocations": [{"executionSuccessful": report.run.complete and not report.run.broken, "toolExecutionNotifications": [
+            *({"level": "error", "message": {"text": _text(text)}} for text in report.run.broken),
+            *({"level": "note", "message": {"text": _text(note)}} for note in report.run.notes)]}],
+        "results": [_result(finding, order, homes.get(finding.subject) or "report.json", fails(finding, report.run.fail_on))
+                    for finding in told],
         "columnKind": "unicodeCodePoints",
         "properties": {"seed": report.run.seed, "budget": report.run.budget, "run": report.run.id, "summary": report.summary},
     }
@@ -75,9 +78,9 @@ def _rule(finding: Finding) -> dict[str, Any]:
     return rule
 
 
-def _result(finding: Finding, order: dict[str, int], home: str) -> dict[str, Any]:
+def _result(finding: Finding, order: dict[str, int], home: str, failing: bool) -> dict[str, Any]:
     kind = _KINDS[finding.verdict]
-    level = "none" if kind != "fail" else "warning" if finding.level is Level.INDICATOR and finding.verdict is Verdict.VIOLATED else "error"
+    level = "none" if kind != "fail" else "error" if failing else "warning"
     words = [f"{label}: {text}" for label, text in facts(finding) if text]
     result: dict[str, Any] = {
         "ruleId": _rule_id(finding), "ruleIndex": order[_rule_id(finding)], "kind": kind, "level": level,

@@ -83,7 +83,7 @@ def measure(structure: Structure, gradient_norm_draws: GradientNormDraws) -> Evi
     return Evidence(
         quantity="log10 of the squared gradient norm, before the layer over behind its rectifier", value=decades[worst][0], error=0.0,
         low=decades[worst][1], high=decades[worst][2], unit="decades", where=Where(module=chain.paths[worst]),
-        note=f"{len(outside)} of {law.hidden} layers deviate: {', '.join(outside)}" if outside else "",
+        note=f"{len(outside)} of {law.hidden} layers deviate: {', '.join(f'module {path}' for path in outside)}" if outside else "",
         exhibits=(Table(title="Layers", columns=("layer", "log10 ratio", "allowed from", "to"), rows=rows),),
         level=Level.REQUIREMENT if alone else Level.INDICATOR,
     )

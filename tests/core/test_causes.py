@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from gradcheck_suite import catalogue
-from gradcheck_suite.core.causes import CANDIDATES, DEFECTS, EXPLAINED_BY, SYMPTOMS, explains, ranked
+from gradcheck_suite.core.causes import CANDIDATES, DEFECTS, EXPLAINED_BY, IDENTITIES, SYMPTOMS, explains, folded, ranked
 from gradcheck_suite.core.evidence import Level, Verdict, Where
-from gradcheck_suite.core.finding import Finding
+from gradcheck_suite.core.finding import GENERATED, Finding
 
 HOLDS = Finding(id="h", property="advantage-over-constant", family="f", level=Level.REQUIREMENT, symptoms=(), subject="s",
                 verdict=Verdict.HOLDS, message="")
@@ -80,3 +80,27 @@ def test_the_table_names_properties_that_exist():
     known = {entry.id for entry in catalogue.entries()}
     named = {*DEFECTS, *CANDIDATES, *SYMPTOMS, *EXPLAINED_BY, *itertools.chain(*EXPLAINED_BY.values())}
     assert named <= known, sorted(named - known)
+
+
+@pytest.mark.parametrize("name", IDENTITIES)
+def test_a_wrong_gradient_comes_before_every_identity_that_it_breaks(name):
+    found = [violated(name), violated(name, module="a"), violated("backprop-agreement", module="z")]
+    ((first, under),) = folded(ranked(found))
+    assert first.property == "backprop-agreement"
+    assert names(under) == [name, name]
+
+
+def test_the_place_that_names_a_function_comes_first():
+    wrong = [violated("backprop-agreement"), violated("backprop-agreement", module="a"),
+             replace(violated("backprop-agreement", module="b"), where=Where(module="b", function="ScaledReLU"))]
+    assert [finding.where.module for finding in ranked(wrong)] == ["b", "a", ""]
+
+
+def test_what_a_wrong_gradient_does_not_explain_stays_beside_it():
+    wrong, intended = violated("backprop-agreement"), indicator("backprop-agreement")
+    for other in (violated("gradient-determinism"), violated("batch-additivity", subject="t"), violated("somebodys-own"),
+                  replace(violated("batch-additivity"), verdict=Verdict.INCONCLUSIVE)):
+        assert not any(under for _, under in folded([wrong, other]))
+    assert not any(under for _, under in folded([intended, violated("batch-additivity")]))
+    search = [replace(finding, subject=GENERATED) for finding in (wrong, violated("batch-additivity"))]
+    assert [finding for finding, _ in folded(search)] == search

@@ -9,8 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradcheck_suite.core.evidence import Evidence, Level, Verdict, Where
-from gradcheck_suite.core.finding import RemedyTrial
-from gradcheck_suite.core.text import facts, finding_text, first_cause, headline, own_message, place_text, report_text, shortened, visible
+from gradcheck_suite.core.finding import GENERATED, RemedyTrial
+from gradcheck_suite.core.text import (
+    facts,
+    finding_text,
+    first_cause,
+    headline,
+    own_message,
+    place_text,
+    report_text,
+    short_place,
+    shortened,
+    visible,
+)
 from tests.reporting import samples
 
 
@@ -78,24 +89,65 @@ def test_a_folded_finding_counts_its_places():
 def test_headline_of_a_violated_run():
     line = headline(samples.mixed_report())
     assert line.verdict is Verdict.VIOLATED
-    assert line.sentence == "2 requirements are violated in resnet"
+    assert (line.sentence, line.subject) == ("2 requirements are violated", "resnet")
     assert line.places == ("layer3.0.act (FusedGELU)", "layer1")
-    assert line.also == "1 check ended in an error, 1 indicator warns, 1 finding is inconclusive, 8 statements hold"
+    assert line.also == "1 check ended in an error, 1 indicator is violated, 1 finding is inconclusive, 8 statements hold"
     assert str(line).startswith("2 requirements are violated in resnet: layer3.0.act (FusedGELU), layer1. 1 check")
 
 
 @pytest.mark.parametrize(("findings", "sentence", "verdict"), [
     ([], "Nothing was checked", None),
     (samples.unmet(), "Nothing was checked", None),
-    (samples.holding(), "No requirement is violated: 8 statements hold in resnet", Verdict.HOLDS),
-    ([samples.kink()], "Nothing could be decided: 1 finding is inconclusive in resnet", Verdict.INCONCLUSIVE),
-    ([samples.kink(), *samples.holding()], "No requirement is violated: 1 finding is inconclusive in resnet", Verdict.INCONCLUSIVE),
-    ([samples.dead_units(), *samples.holding()], "No requirement is violated: 1 indicator warns in resnet", Verdict.INCONCLUSIVE),
-    ([samples.segfault(), *samples.holding()], "1 check ended in an error in fused-attention", Verdict.ERROR),
+    (samples.holding(), "No requirement is violated: 8 statements hold", Verdict.HOLDS),
+    ([samples.kink()], "Nothing could be decided: 1 finding is inconclusive", Verdict.INCONCLUSIVE),
+    ([samples.kink(), *samples.holding()], "No requirement is violated: 1 finding is inconclusive", Verdict.INCONCLUSIVE),
+    ([samples.dead_units(), *samples.holding()], "No requirement is violated: 1 indicator is violated", Verdict.INCONCLUSIVE),
+    ([samples.dead_units()], "No requirement is violated: 1 indicator is violated", Verdict.INCONCLUSIVE),
+    ([samples.segfault(), *samples.holding()], "1 check ended in an error", Verdict.ERROR),
 ])
 def test_headline_says_the_worst(findings, sentence, verdict):
     line = headline(samples.report_of(findings))
     assert (line.sentence, line.verdict) == (sentence, verdict)
+
+
+def test_a_run_that_fails_on_indicators_says_so():
+    report = samples.report_of([samples.dead_units()], run=replace(samples.RUN, fail_on=Level.INDICATOR))
+    line = headline(report)
+    assert (line.verdict, line.sentence, report.exit_code()) == (Verdict.VIOLATED, "1 indicator is violated", 1)
+
+
+def test_a_target_that_could_not_be_built_is_never_a_pass():
+    report = samples.report_of(samples.holding())
+    report = replace(report, run=replace(report.run, broken=("demo.models:missing: no such name",)))
+    line = headline(report)
+    assert (line.verdict, line.sentence, line.also) == (Verdict.ERROR, "1 target could not be built", "8 statements hold")
+    assert "demo.models:missing" in report_text(report)
+    assert headline(replace(report, findings=())).sentence == "1 target could not be built"
+
+
+def test_a_module_that_is_called_by_a_number_does_not_read_as_a_count():
+    wrong = replace(samples.wrong_backward(), where=Where(module="0"))
+    layers = (samples.RESNET, replace(samples.RESNET, modules=(("0", "Linear"),)))
+    assert headline(samples.report_of([wrong], subjects=layers[:1])).places == ("module 0",)
+    assert headline(samples.report_of([wrong], subjects=layers[1:])).places == ("module 0 (Linear)",)
+    assert short_place(replace(wrong, where=Where(module="0.1", function="FusedGELU"))) == "module 0.1 (FusedGELU)"
+    assert short_place(replace(wrong, where=Where(module="0", parameter="weight"))) == "0.weight"
+    assert place_text(wrong) == "module 0"
+
+
+def test_what_a_wrong_gradient_explains_is_told_beside_it():
+    identity = samples.finding("batch-additivity", Verdict.VIOLATED, where=Where(module="layer1"))
+    report = samples.report_of([identity, samples.wrong_backward()])
+    line = headline(report)
+    assert (line.sentence, line.also) == ("1 requirement is violated", "1 further statement is violated, which this explains")
+    assert line.places == ("layer3.0.act (FusedGELU)",)
+    text = report_text(report)
+    assert text.count("VIOLATED") == 1
+    assert "Also violated, explained by this: batch-additivity (layer1)" in text
+
+
+def test_a_search_names_properties_for_its_networks_differ():
+    assert headline(samples.report_of([replace(samples.wrong_backward(), subject=GENERATED)])).places == ("backprop-agreement",)
 
 
 def test_an_unfinished_run_says_so_first():

@@ -1,7 +1,9 @@
 """GitHub annotations: one line each, unescaped by the runner's rules to what was meant, and no command of the user's."""
 
 import re
+from dataclasses import replace
 
+from gradcheck_suite.core.evidence import Level
 from gradcheck_suite.core.text import finding_text
 from gradcheck_suite.reporting.github import MOST, render, write
 from tests.reporting import samples
@@ -51,3 +53,17 @@ def test_a_healthy_run_is_one_notice():
 
 def test_written(tmp_path):
     assert write(samples.healthy_report(), tmp_path / "x.txt").read_text(encoding="utf-8").endswith("resnet.\n")
+
+
+def test_a_run_that_fails_on_indicators_annotates_them_as_errors():
+    assert "::error" not in render(samples.report_of([samples.dead_units()]))
+    text = render(samples.report_of([samples.dead_units()], run=replace(samples.RUN, fail_on=Level.INDICATOR)))
+    assert "::error" in text
+    assert "::warning" not in text
+
+
+def test_a_target_that_could_not_be_built_is_an_error():
+    report = samples.report_of(samples.holding())
+    text = render(replace(report, run=replace(report.run, broken=("demo.models:missing: no such name",))))
+    assert text.startswith("::error title=a target could not be built::demo.models:missing")
+    assert "1 target could not be built" in text.splitlines()[-1]

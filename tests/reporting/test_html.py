@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradcheck_suite.core.errors import UsageError
-from gradcheck_suite.core.evidence import Verdict
+from gradcheck_suite.core.evidence import Verdict, Where
+from gradcheck_suite.core.exhibits import SMALLEST_NETWORK, Code
+from gradcheck_suite.core.finding import GENERATED
 from gradcheck_suite.core.text import visible
 from gradcheck_suite.reporting.html import render, summary_fragment, write_page
 from tests.reporting import samples
 
-VOID = {"meta", "link", "br", "hr", "img", "input"}
+VOID = {"meta", "wbr", "link", "br", "hr", "img", "input"}
 
 
 class Outline(HTMLParser):
@@ -59,7 +61,7 @@ def mixed():
 def test_the_verdict_comes_first(mixed):
     headings = [index for index, tag in enumerate(mixed.tags) if tag in ("h1", "h2")]
     assert mixed.tags[headings[0]] == "h1"
-    assert mixed.text.index("2 requirements are violated in resnet") < mixed.text.index("Violated requirements")
+    assert mixed.text.index("2 requirements are violated.") < mixed.text.index("Violated requirements")
 
 
 def test_sections_follow_urgency(mixed):
@@ -182,3 +184,52 @@ def test_the_notebook_fragment_keeps_hostile_names_as_text():
 def test_every_verdict_alone_makes_a_page(verdict):
     finding = samples.finding("backprop-agreement", verdict, reason="a fact", message="a message")
     assert "a fact" in Outline(render(samples.report_of([finding]))).text or verdict is Verdict.HOLDS
+
+
+def test_the_title_leaves_out_the_target_which_breaks_after_slashes_and_colons():
+    target = "/a/long/path/of/models.py:build_with_everything"
+    page = render(samples.report_of([replace(samples.wrong_backward(), subject=target)]))
+    assert '<h1 id="headline">1 requirement is violated.</h1>' in page
+    assert '<p class="target"><code>/<wbr>a/<wbr>long/<wbr>path/<wbr>of/<wbr>models.py:<wbr>build_with_everything</code></p>' in page
+
+
+def test_what_one_wrong_gradient_explains_is_under_its_card():
+    identity = samples.finding("batch-additivity", Verdict.VIOLATED, where=Where(module="layer1"))
+    outline = Outline(render(samples.report_of([identity, samples.wrong_backward()])))
+    assert outline.tags.count("article") == 1
+    assert "Also violated, explained by this batch-additivity" in outline.text
+    assert "Violated requirements 2 " in outline.text
+
+
+def test_a_search_shows_the_network_before_the_measurement_and_its_script_unfolded():
+    evidence = samples.wrong_backward().evidence
+    network = Code(title=SMALLEST_NETWORK, text="input (3,)\n0  dense(units=1)")
+    found = replace(samples.wrong_backward(), subject=GENERATED, evidence=replace(evidence, exhibits=(network, *evidence.exhibits)))
+    page = render(samples.report_of([found]))
+    text = Outline(page).text
+    assert text.index("0 dense(units=1)") < text.index("relative difference from the numeric gradient")
+    assert "Statements that a generated network breaks" in text
+    assert "this model breaks" not in text
+    assert re.search(r"<details open>\s*<summary>Stand-alone script", page)
+    long = Code(title="Script", text="pass\n" * 60, language="python")
+    assert not re.search(r"<details open>\s*<summary>Script", render(samples.report_of([
+        replace(found, evidence=replace(evidence, exhibits=(long,)))])))
+
+
+def test_targets_that_could_not_be_built_are_at_the_top():
+    report = samples.report_of(samples.holding())
+    page = render(replace(report, run=replace(report.run, broken=("demo.models:<missing>",))))
+    text = Outline(page).text
+    assert text.index("A target could not be built.") < text.index("demo.models:<missing>") < text.index("What holds")
+    assert "No requirement is violated" not in text
+
+
+def test_the_counts_are_those_of_the_report(mixed):
+    assert "3 ✕ violated" in mixed.text
+    assert "1 △ indicators among them" in mixed.text
+    assert samples.mixed_report().summary["violated"] == 3
+
+
+def test_the_hint_of_what_is_inconclusive_fits_every_reason(mixed):
+    assert "the error is too large" not in mixed.text
+    assert "each says why" in mixed.text

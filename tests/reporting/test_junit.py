@@ -1,5 +1,6 @@
 """JUnit XML: parsed by a strict parser, counts right, nothing that did not hold looks like a pass."""
 
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradcheck_suite.core.errors import UsageError
-from gradcheck_suite.core.evidence import Verdict
+from gradcheck_suite.core.evidence import Level, Verdict
 from gradcheck_suite.core.text import visible
 from gradcheck_suite.reporting.junit import render, write
 from tests.reporting import samples
@@ -63,3 +64,16 @@ def test_written(tmp_path):
     assert write(samples.healthy_report(), tmp_path / "a" / "junit.xml").read_text(encoding="utf-8").startswith("<?xml")
     with pytest.raises(UsageError):
         write(samples.healthy_report(), tmp_path)
+
+
+def test_a_run_that_fails_on_indicators_counts_them_as_failures():
+    assert parsed(samples.report_of([samples.dead_units()])).get("failures") == "0"
+    suites = parsed(samples.report_of([samples.dead_units()], run=replace(samples.RUN, fail_on=Level.INDICATOR)))
+    assert (suites.get("failures"), suites.get("skipped")) == ("1", "0")
+
+
+def test_a_target_that_could_not_be_built_is_an_error():
+    report = samples.report_of(samples.holding())
+    suites = parsed(replace(report, run=replace(report.run, broken=("demo.models:missing: no such name",))))
+    assert suites.get("errors") == "1"
+    assert "demo.models:missing" in suites.find(".//error").get("message")

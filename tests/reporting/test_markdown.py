@@ -2,12 +2,14 @@
 
 import html
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from gradcheck_suite.core.evidence import Verdict, Where
 from gradcheck_suite.core.text import visible
 from gradcheck_suite.reporting.markdown import MOST_ROWS, code, escaped, render, write
 from tests.reporting import samples
@@ -24,7 +26,7 @@ def shown(markdown: str) -> str:
 def test_a_row_for_each_finding_that_asks_for_attention():
     page = PARSER.render(render(samples.mixed_report()))
     assert page.count("<tr>") == 6
-    assert "<h2>2 requirements are violated in resnet: <code>layer3.0.act (FusedGELU)</code> <code>layer1</code></h2>" in page
+    assert "<h2>2 requirements are violated in <code>resnet</code>: <code>layer3.0.act (FusedGELU)</code> <code>layer1</code></h2>" in page
     assert "<code>gradcheck replay" in page
 
 
@@ -69,3 +71,12 @@ def test_nothing_is_mentioned_or_linked(text):
 
 def test_written(tmp_path):
     assert write(samples.healthy_report(), tmp_path / "x.md").read_text(encoding="utf-8").startswith("## No requirement is violated")
+
+
+def test_targets_that_could_not_be_built_and_what_a_finding_explains_are_told():
+    identity = samples.finding("batch-additivity", Verdict.VIOLATED, where=Where(module="layer1"))
+    report = samples.report_of([identity, samples.wrong_backward()])
+    text = render(replace(report, run=replace(report.run, broken=("demo.models:missing: no such name",))))
+    assert "**A target could not be built:** demo.models:missing" in text
+    assert "Also violated, explained by this: batch-additivity (layer1)" in text
+    assert text.count("**violated**") == 1

@@ -1,10 +1,11 @@
 """SARIF: valid where it matters to services, one result for each finding that asks for attention."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from gradcheck_suite.core.evidence import Where
+from gradcheck_suite.core.evidence import Level, Where
 from gradcheck_suite.reporting.sarif import document, render, source_of, write
 from tests.reporting import samples
 
@@ -74,3 +75,16 @@ def test_hostile_names_are_data():
 
 def test_written(tmp_path):
     assert json.loads(write(samples.mixed_report(), tmp_path / "x.sarif").read_text(encoding="utf-8"))["version"] == "2.1.0"
+
+
+def test_a_run_that_fails_on_indicators_reports_errors():
+    levels = [document(samples.report_of([samples.dead_units()], run=replace(samples.RUN, fail_on=level)))["runs"][0]["results"][0]["level"]
+              for level in (Level.REQUIREMENT, Level.INDICATOR)]
+    assert levels == ["warning", "error"]
+
+
+def test_a_target_that_could_not_be_built_is_no_success():
+    report = samples.report_of(samples.holding())
+    (told,) = document(replace(report, run=replace(report.run, broken=("demo.models:missing: no such name",))))["runs"][0]["invocations"]
+    assert told["executionSuccessful"] is False
+    assert told["toolExecutionNotifications"][0] == {"level": "error", "message": {"text": "demo.models:missing: no such name"}}
