@@ -118,12 +118,17 @@ def no_rectifier_chain(structure: Structure) -> str | None:
 
 
 def lawless(structure: Structure, draws: GradientNormDraws) -> str | None:
-    """The fact that the first input is zero or that an undeclared law of the weights is out of the question, or ``None``."""
+    """The fact that the first input is zero, or that an undeclared law of the weights is out of the question, or ``None``.
+
+    Of a model whose law is not declared nothing is asked before two rectified layers multiply their factors.
+    """
     if np.isnan(draws.concentration).any():
         return "the first sample of the batch is zero"
     chain = dense_chain(structure)
     if structure.architecture is not None:
         return None
+    if sum(slope != 1.0 for slope in chain.slopes) < 2:
+        return "one rectified layer alone: there is no depth"
     touched = [path for path, plain in zip(chain.paths, chain.plain, strict=True) if not plain]
     return f"module {touched[0]} is hooked, frozen or parametrised" if touched else asymmetry(chain, draws)
 

@@ -4,7 +4,7 @@ Conditions
 ----------
 A plain chain: dense layers on vectors with a ReLU, leaky ReLU or PReLU behind every one but the last; inputs that carry a gradient
 and are not zero. Fresh initialisations can be drawn. Unless the initialisation is declared, weights and biases have mean zero and
-nothing is hooked, frozen or parametrised.
+nothing is hooked, frozen or parametrised, and there are two rectified layers at least.
 
 Why it matters
 --------------

@@ -55,13 +55,13 @@ def test_other_activations_and_missing_ones_are_named():
     assert "no rectifier stands behind module 0" in no_rectifier_chain(structure(dense("0", 3, 3), dense("2", 3, 2)))
 
 
-def draws_of(bias_mean=0.0):
+def draws_of(bias_mean=0.0, hidden=1):
     from gradcheck_suite.architectures.subjects import subject
     from gradcheck_suite.core.architecture import Architecture, layer
     from gradcheck_suite.probes.gradient_norm_draws import gradient_norm_draws
     from gradcheck_suite.probes.structure import structure as structure_of
 
-    layers = (layer("dense", units=5), layer("relu"), layer("dense", units=2))
+    layers = (*(layer("dense", units=5), layer("relu")) * hidden, layer("dense", units=2))
     one = subject(Architecture(input_shape=(6,), layers=layers, initialization="torch-default"))
     original = one.setup
 
@@ -77,9 +77,13 @@ def draws_of(bias_mean=0.0):
 def test_asymmetric_biases_are_a_fact():
     seen, draws = draws_of()
     assert asymmetry(dense_chain(seen), draws) is None
-    assert lawless(seen, draws) is None
-    seen, draws = draws_of(0.5)
+    assert lawless(*draws_of(hidden=2)) is None
+    seen, draws = draws_of(0.5, hidden=2)
     assert "0.bias have mean" in lawless(seen, draws)
+
+
+def test_one_layer_is_no_depth():
+    assert lawless(*draws_of()) == "one rectified layer alone: there is no depth"
 
 
 def test_gradients_at_matrices_start_with_the_input():
