@@ -37,7 +37,7 @@ class Budget:
 
 
 BUDGETS: Final = {
-    "quick": Budget(name="quick", draws=8, examples=20, sweep_calls=0, second_order=False, training_steps=20, seconds=60.0,
+    "quick": Budget(name="quick", draws=8, examples=10, sweep_calls=0, second_order=False, training_steps=20, seconds=60.0,
                     directions=1, remedies=0),
     "standard": Budget(name="standard", draws=32, examples=20, sweep_calls=72, second_order=False, training_steps=100, seconds=60.0),
     "thorough": Budget(name="thorough", draws=128, examples=400, sweep_calls=240, second_order=True, training_steps=100, seconds=600.0,

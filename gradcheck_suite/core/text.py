@@ -253,7 +253,7 @@ def short_place(finding: Finding, known: Mapping[tuple[str, str], str] | None = 
     return f"{path} ({inside})" if path and inside else path or inside
 
 
-def named_place(finding: Finding, known: Mapping[tuple[str, str], str]) -> str:
+def named_place(finding: Finding, known: Mapping[tuple[str, str], str] | None = None) -> str:
     """What a headline names: the place in a model; of a search, whose networks differ, the property."""
     return finding.property if finding.subject == GENERATED else short_place(finding, known)
 

@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from gradcheck_suite.core.architecture import Architecture
 from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import GradcheckError
 from gradcheck_suite.core.evidence import Evidence, Verdict
-from gradcheck_suite.core.exhibits import Code, Exhibit, Table
+from gradcheck_suite.core.exhibits import SMALLEST_NETWORK, Code, Exhibit, Table
 from gradcheck_suite.core.finding import GENERATED, Finding
 from gradcheck_suite.core.property import Property
 from gradcheck_suite.core.seeds import derive
@@ -56,7 +56,7 @@ def search(prop: Property, budget: Budget, seed: int, defects: tuple[str, ...] =
         budget: its ``examples`` is the number of architectures drawn.
         seed: of the draws; each architecture's own seed is a hash of the architecture and this.
         defects: kinds of faults to plant in every drawn architecture (to see the search find them).
-        tick: called after every architecture, for progress.
+        tick: called before every architecture, those tried in shrinking among them, for progress.
         tally: filled with what the search saw, for ``account``.
     """
     import hypothesis
@@ -77,9 +77,9 @@ def search(prop: Property, budget: Budget, seed: int, defects: tuple[str, ...] =
     )
     @hypothesis.given(architecture=architectures(**domain))
     def falsify(architecture: Architecture) -> None:
-        examine(prop, architecture, budget, seed, tally)
         if tick is not None:
             tick()
+        examine(prop, architecture, budget, seed, tally)
 
     with suppress(Falsified):
         falsify()
@@ -148,6 +148,26 @@ def account(tallies: Sequence[Tally], budget: Budget) -> str:
     return f"Error budget: {drawn} networks for {len(tallies)} statements; {chance} on rounding and truncation, not on chance."
 
 
+def unsearched(prop: Property) -> Finding:
+    """The finding of a property that no search can look at."""
+    blank = of_evidence(prop, SUBJECT, _nothing())
+    why = "not searched: a statement about a set-up or a model of one's own; audit one"
+    return replace(blank, verdict=Verdict.NOT_APPLICABLE, evidence=None, reason=why, message=f"{prop.id}: not-applicable: {why}")
+
+
+def layers_of(architecture: Architecture) -> str:
+    """An architecture as a short list: its input, a line for every layer with its module path, and what is not usual about it."""
+    tokens = f" of {architecture.vocabulary} tokens" if architecture.vocabulary else ""
+    lines = [f"{'input':<7}{architecture.batch} × {architecture.input_shape}{tokens}"]
+    for path, inner in architecture.walk():
+        lines.append(f"{path:<7}{inner if not inner.layers else inner.kind}")
+    usual = {field.name: field.default for field in fields(Architecture)}
+    named = {name: getattr(architecture, name) for name in ("initialization", "values", "loss", "optimizer", "dtype", "training")}
+    lines += [f"{name.replace('_', ' ')}: {value}" for name, value in named.items() if value != usual[name]]
+    lines += [f"planted in {defect.module}: {defect.kind} (strength {defect.strength:g})" for defect in architecture.defects]
+    return "\n".join(lines)
+
+
 def _nothing() -> Evidence:
     return Evidence(quantity="architectures that violate the statement", value=0.0, error=0.0, low=0.0, high=0.0)
 
@@ -162,7 +182,7 @@ def _survived(prop: Property, tally: Tally, budget: Budget) -> Finding:
     table = Table(title="Layers drawn", columns=("kind", "architectures"), rows=tuple(drawn))
     shown: tuple[Exhibit, ...] = tally.shown.evidence.exhibits if tally.shown is not None and tally.shown.evidence is not None else ()
     evidence = replace(_nothing(), note=note, exhibits=(*shown, tally.reaches.table(), table))
-    return replace(of_evidence(prop, SUBJECT, evidence), places=tally.examples)
+    return replace(of_evidence(prop, SUBJECT, evidence), places=tally.verdicts[Verdict.HOLDS])
 
 
 def _falsified(prop: Property, architecture: Architecture, finding: Finding, seed: int, examples: int) -> Finding:
@@ -172,6 +192,8 @@ def _falsified(prop: Property, architecture: Architecture, finding: Finding, see
     except GradcheckError as error:
         script = Code(title="The architecture (no script can be printed)", text=f"{architecture!r}\n{error}")
     exhibits = finding.evidence.exhibits if finding.evidence is not None else ()
-    evidence = replace(finding.evidence, exhibits=(*exhibits, script)) if finding.evidence is not None else None
-    message = f"{finding.message}. Smallest architecture found, after {examples} drawn: {architecture!r}"
+    network = Code(title=SMALLEST_NETWORK, text=layers_of(architecture))
+    evidence = replace(finding.evidence, exhibits=(network, *exhibits, script)) if finding.evidence is not None else None
+    listed = " → ".join(map(repr, architecture.layers))
+    message = f"{finding.message}. Smallest network found, the first of {examples} drawn made smaller: {listed}"
     return replace(finding, subject=SUBJECT, evidence=evidence, message=message)

@@ -7,14 +7,15 @@ from dataclasses import replace
 import pytest
 
 from gradcheck_suite import catalogue
+from gradcheck_suite.core.architecture import Architecture, layer
 from gradcheck_suite.core.budget import BUDGETS
 from gradcheck_suite.core.events import Run
 from gradcheck_suite.core.evidence import Evidence, Verdict
-from gradcheck_suite.core.exhibits import Table
+from gradcheck_suite.core.exhibits import SMALLEST_NETWORK, Table
 from gradcheck_suite.core.finding import GENERATED
 from gradcheck_suite.core.report import Report
 from gradcheck_suite.engine.reach import Reaches, reach
-from gradcheck_suite.engine.search import Tally, account, search
+from gradcheck_suite.engine.search import Tally, account, layers_of, search, unsearched
 from gradcheck_suite.reporting.console import render
 
 SMALL = replace(BUDGETS["quick"], examples=3)
@@ -77,4 +78,34 @@ def test_a_search_that_finds_nothing_says_what_it_would_have_found(name, stochas
 def test_a_planted_fault_is_found_in_a_small_network():
     (finding,) = search(prop("outer-product-gradient"), replace(SMALL, examples=20), 1, defects=("scaled-row",))
     assert finding.verdict is Verdict.VIOLATED
-    assert "Smallest architecture found" in finding.message
+    assert "Smallest network found" in finding.message
+    assert "Architecture(" not in finding.message
+    first, *_, script = finding.evidence.exhibits
+    assert "dense(units=" not in script.title
+    assert first.title == SMALLEST_NETWORK
+    assert "dense(units=" in first.text
+    assert "planted in" in first.text
+
+
+def test_progress_is_told_for_every_network_and_places_are_those_where_it_holds():
+    ticks, tally = [], Tally()
+    (finding,) = search(prop("positive-homogeneity"), replace(SMALL, examples=12), 0, tick=lambda: ticks.append(1), tally=tally)
+    assert finding.verdict is Verdict.HOLDS
+    assert len(ticks) == tally.examples
+    assert finding.places == tally.verdicts[Verdict.HOLDS] < tally.examples
+    assert f"it holds in {finding.places} of {tally.examples} networks" in finding.evidence.note
+
+
+def test_a_smaller_budget_draws_fewer_networks():
+    assert BUDGETS["quick"].examples < BUDGETS["standard"].examples < BUDGETS["thorough"].examples
+
+
+def test_a_property_without_a_domain_says_that_it_was_not_searched():
+    finding = unsearched(prop("optimizer-coverage"))
+    assert (finding.verdict, finding.subject, finding.evidence) == (Verdict.NOT_APPLICABLE, GENERATED, None)
+    assert finding.reason.startswith("not searched")
+
+
+def test_a_network_is_told_as_a_list_of_its_layers():
+    network = Architecture(input_shape=(3,), batch=2, layers=(layer("residual", layer("dense", units=3)), layer("relu")), loss="mse")
+    assert layers_of(network).splitlines() == ["input  2 × (3,)", "0      residual", "0.0    dense(units=3)", "1      relu()", "loss: mse"]
