@@ -20,6 +20,8 @@ from gradcheck_suite.engine.isolation.records import FILE, Reader, Recorder
 from gradcheck_suite.engine.isolation.stacks import stage_in, users_stacks
 from gradcheck_suite.engine.isolation.surroundings import LOG, scrubbed
 from gradcheck_suite.engine.isolation.watch import Watch, private_memory, tail_of
+from gradcheck_suite.probes.execution import filled
+from gradcheck_suite.subject import Batch, Setup
 
 NONCE = "n" * 32
 
@@ -171,6 +173,42 @@ def test_stacks_show_the_model_and_not_us(tmp_path: Path) -> None:
     assert "Thread 0x1 " not in text
     assert stage_in(text) == "forward"
     assert (stage_in("File torch/autograd/graph.py"), stage_in("File torch/optim/sgd.py"), stage_in("")) == ("backward", "step", "")
+
+
+def test_threads_in_stacks_bear_numbers() -> None:
+    frame = '  File "/home/me/model.py", line 3 in forward'
+    last = "(most recent call first):"
+    text = users_stacks(f"Thread 0x7f4c58 {last}\n{frame}\n\nCurrent thread 0x7f0a12 {last}\n{frame}\n")
+    assert "0x7f" not in text
+    assert "Thread 1 (most" in text
+    assert "Current thread 2 (most" in text
+
+
+def test_records_that_were_cut_short_do_not_silence_those_that_follow(tmp_path: Path) -> None:
+    recorder, reader = Recorder(tmp_path, NONCE), Reader(tmp_path, NONCE)
+    recorder.write(stage="a stage with a long name")
+    assert len(reader.new()) == 1
+    os.truncate(tmp_path / FILE, 0)
+    recorder.write(done="x")
+    assert reader.new() == [{"done": "x"}]
+
+
+def test_one_of_our_errors_that_the_model_raises_is_the_model_s() -> None:
+    def caught(raising: Any) -> NotApplicable | SubjectError:
+        try:
+            raising()
+        except Exception as error:
+            return subject_error(error, "some_probe")
+        raise AssertionError
+
+    def forging() -> None:
+        raise NotApplicable("nothing to see here")
+
+    def empty() -> None:
+        filled(Setup(nn.Linear(2, 2), Batch((torch.ones(0, 2),))))
+
+    assert isinstance(caught(empty), NotApplicable)
+    assert isinstance(caught(forging), SubjectError)
 
 
 class _Dumps(nn.Module):

@@ -1,5 +1,6 @@
 """Models of other libraries by name."""
 
+import re
 import sys
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from gradcheck_suite.core.errors import UsageError
 from gradcheck_suite.targets import parse, resolve
-from gradcheck_suite.targets.zoo import _candidates, _shrunk
+from gradcheck_suite.targets.zoo import _candidates, _known, _shrunk
 
 
 def test_a_zoo_that_is_not_installed_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,6 +17,12 @@ def test_a_zoo_that_is_not_installed_is_said_so(monkeypatch: pytest.MonkeyPatch)
     for text in ("timm:resnet18", "torchvision:vgg11", "hf:bert"):
         with pytest.raises(UsageError, match=r"(?s)is not installed.*gradcheck-suite\[zoo\]"):
             resolve(parse(text))
+
+
+@pytest.mark.parametrize(("name", "meant"), [("bert-base-uncased", "bert?"), ("brt", "bert")])
+def test_a_name_that_is_not_known_is_answered_with_the_closest(name: str, meant: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"Did you mean {meant}")):
+        _known(name, ["bert", "bart-large", "gpt2"], "no model")
 
 
 class Config:
