@@ -1,17 +1,22 @@
 """The front doors as functions: ``audit``, ``assert_gradients``, ``parametrize``, ``check_gradient``."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
 
-from gradcheck_suite.core.errors import UsageError
+from gradcheck_suite.core.errors import UsageError, did_you_mean
+from gradcheck_suite.core.events import Note
+from gradcheck_suite.core.evidence import Level
 
 if TYPE_CHECKING:
+    from gradcheck_suite.core.finding import Finding
     from gradcheck_suite.core.property import Property
     from gradcheck_suite.core.report import Report
+    from gradcheck_suite.engine.confirming import Again
     from gradcheck_suite.engine.sources import CaptureSource
 
 GRADIENT_FAMILIES = ("correctness", "purity", "numerics")
+_OPTIONS = ("kwargs", "targets", "loss", "optimizer", "select", "ignore", "budget", "seed", "isolation", "properties")
 
 
 def audit(
@@ -28,6 +33,7 @@ def audit(
     seed: int = 0,
     isolation: str = "none",
     properties: Sequence[Path] = (),
+    **unknown: Never,
 ) -> "Report":
     """Check every selected property on one model.
 
@@ -54,6 +60,7 @@ def audit(
     """
     from gradcheck_suite.targets import Settings
 
+    _spelt(unknown, ("inputs", *_OPTIONS), "audit")
     settings = Settings(inputs=inputs, kwargs=kwargs, targets=targets, loss=loss, optimizer=optimizer)
     chosen = selected(select, ignore, properties)
     open_source = opener(target, settings, budget, seed, isolation)
@@ -73,6 +80,7 @@ def assert_gradients(model: Any, *inputs: Any, **options: Any) -> None:
     """
     from gradcheck_suite.core.text import finding_text, report_text
 
+    _spelt(options, _OPTIONS, "assert_gradients")
     options.setdefault("select", GRADIENT_FAMILIES)
     report = audit(model, inputs if inputs else None, **options)
     if not report.ok:
@@ -81,11 +89,15 @@ def assert_gradients(model: Any, *inputs: Any, **options: Any) -> None:
 
 
 def parametrize(target: Any, *, select: Sequence[str] = (), ignore: Sequence[str] = (), budget: str = "standard", seed: int = 0,
-                **settings: Any) -> Callable[[Callable[..., Any]], Any]:
+                fail_on: str = "requirement", **settings: Any) -> Callable[[Callable[..., Any]], Any]:
     """A decorator that gives a test one id per property; the test takes ``check`` and calls it.
 
-    ``settings`` are ``inputs``, ``kwargs``, ``targets``, ``loss`` and ``optimizer``, as in ``audit``. A property whose
-    conditions the model does not meet is skipped, with the unmet condition as the reason.
+    ``settings`` are ``inputs``, ``kwargs``, ``targets``, ``loss`` and ``optimizer``, as in ``audit``. A test fails on errors and
+    violated requirements (with ``fail_on="indicator"`` on violated indicators as well, which are warnings otherwise). It is
+    skipped, with the reason, where the model does not meet a property's conditions and where nothing could be decided.
+
+    Raises:
+        UsageError: an argument is not what is allowed.
 
     Example:
         >>> @parametrize(build_net, inputs=(8, 3, 32, 32), loss=cross_entropy)
@@ -96,19 +108,21 @@ def parametrize(target: Any, *, select: Sequence[str] = (), ignore: Sequence[str
 
     from gradcheck_suite.targets import Settings
 
-    chosen = selected(select, ignore)
-    open_source = opener(target, Settings(**settings), budget, seed, "none")
-    shared = Shared(open_source)
-    checks = [pytest.param(_Check(prop, shared), id=prop.name) for prop in chosen]
+    _spelt(settings, tuple(Settings.__dataclass_fields__), "parametrize")
+    if fail_on not in tuple(Level):
+        raise UsageError(f"unknown level {fail_on!r}", allowed=", ".join(Level), instead='Write fail_on="indicator".')
+    shared = Shared(opener(target, Settings(**settings), budget, seed, "none"))
+    checks = [pytest.param(_Check(prop, shared, Level(fail_on)), id=prop.name) for prop in selected(select, ignore)]
     return pytest.mark.parametrize("check", checks)
 
 
 class Shared:
-    """One source of captures for many checks, opened on first use."""
+    """One source of captures for many checks, and a second one that confirms violations; each opened on first use."""
 
     def __init__(self, open_source: Callable[[], "CaptureSource"]) -> None:
         self._open = open_source
         self._source: CaptureSource | None = None
+        self._again: Again | None = None
 
     @property
     def source(self) -> "CaptureSource":
@@ -117,36 +131,52 @@ class Shared:
             self._source = self._open()
         return self._source
 
+    def check(self, prop: "Property") -> "tuple[tuple[Finding, ...], tuple[str, ...]]":
+        """The findings of one property, violations measured a second time, and what there is to note; as in a run."""
+        from gradcheck_suite.engine.confirming import Again, checked
+
+        self._again = self._again or Again(self._open)
+        stream, notes = checked(prop, self.source, self._again), list[str]()
+        while True:
+            try:
+                event = next(stream)
+            except StopIteration as end:
+                return end.value, tuple(notes)
+            notes += [event.text] if isinstance(event, Note) else []
+
     def close(self) -> None:
-        """End what the source started."""
-        if self._source is not None:
-            self._source.close()
+        """End what the sources started; they open anew where they are used again."""
+        for opened in (self._source, self._again):
+            if opened is not None:
+                opened.close()
+        self._source = self._again = None
 
 
 class _Check:
     """What a parametrized test calls."""
 
-    def __init__(self, prop: "Property", shared: Shared) -> None:
-        self._property, self._shared = prop, shared
+    def __init__(self, prop: "Property", shared: Shared, fail_on: Level) -> None:
+        self._property, self._shared, self._fail_on = prop, shared, fail_on
 
     def __call__(self) -> None:
-        import pytest
-
-        from gradcheck_suite.core.evidence import Verdict
-        from gradcheck_suite.core.report import fails
-        from gradcheck_suite.core.text import finding_text
-        from gradcheck_suite.engine.check import check
+        from gradcheck_suite.commands.recording import conclude
 
         __tracebackhide__ = True
-        findings = check(self._property, self._shared.source)
-        bad = [finding for finding in findings if fails(finding)]
-        if bad:
-            pytest.fail("\n\n".join(map(finding_text, bad)), pytrace=False)
-        if all(finding.verdict is Verdict.NOT_APPLICABLE for finding in findings):
-            pytest.skip(findings[0].reason)
+        findings, notes = self._shared.check(self._property)
+        for note in notes:
+            print(f"gradcheck: {note}")
+        conclude(findings, self._fail_on)
 
     def __repr__(self) -> str:
         return self._property.name
+
+
+def _spelt(options: Mapping[str, Any], known: tuple[str, ...], function: str) -> None:
+    """Raise ``UsageError`` with the closest name where an option is not one of the known."""
+    for name in options:
+        if name not in known:
+            raise UsageError(f"{function} has no option {name!r}",
+                             instead=f"{did_you_mean(name, known)}Allowed: {', '.join(sorted(known))}")
 
 
 def selected(select: Sequence[str] = (), ignore: Sequence[str] = (), folders: Sequence[Path] = ()) -> "tuple[Property, ...]":

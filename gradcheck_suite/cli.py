@@ -207,11 +207,9 @@ def _choice(
     config: "Config", words: tuple[list[str] | None, list[str] | None], budget: BudgetName | None, seed: int | None,
     folders: list[Path] | None,
 ) -> "Choice":
-    from gradcheck_suite.commands.checking import Choice
+    from gradcheck_suite.commands.checking import choice_of
 
-    select, ignore = words
-    return Choice(select=tuple(select or config.select), ignore=tuple(ignore or config.ignore), budget=str(budget or config.budget),
-                  seed=config.seed if seed is None else seed, properties=(*config.properties, *(folders or ())))
+    return choice_of(config, words, budget, seed, folders or ())
 
 
 def _folders(given: list[Path] | None) -> tuple[Path, ...]:

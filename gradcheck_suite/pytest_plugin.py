@@ -1,10 +1,9 @@
 """The pytest plugin: ``pytest --gradcheck TARGET``, and property files as tests. Loading it imports nothing heavy.
 
-One item is one ``engine.check``; its findings travel as JSON in ``report.user_properties``, which survives xdist and crashed
-workers. The report is folded from them where the session ends.
+One item is one check, its violations measured a second time; its findings travel as JSON in ``report.user_properties``, which
+survives xdist and crashed workers. The report is folded from them where the session ends (``commands.recording``).
 """
 
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,52 +11,138 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from gradcheck_suite.core.events import Event
-    from gradcheck_suite.core.finding import Finding
+    from gradcheck_suite.api import Shared
+    from gradcheck_suite.commands.recording import Asked
     from gradcheck_suite.core.property import Property
 
-FINDINGS = "gradcheck_findings"
-_FOLDER = "reports"
-_SIGNATURE = b"PROPERTY = Property("
+_ASKED = pytest.StashKey["Asked"]()
+_SHARED = pytest.StashKey["dict[str, Shared]"]()
+_RECORDER = "gradcheck-recorder"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options, in a group of their own."""
+    """The options, in a group of their own. What is not given is taken from ``[tool.gradcheck_suite]``, as for the command line."""
     group = parser.getgroup("gradcheck", "gradcheck_suite: gradient diagnostics")
-    add = group.addoption
-    add("--gradcheck", action="append", default=[], metavar="TARGET", help="audit pkg.module:factory (repeatable)")
-    add("--gradcheck-input", action="append", default=[], metavar="SPEC", help="inputs of the targets, such as 4x3x32x32 (repeatable)")
-    add("--gradcheck-select", action="append", default=[], metavar="WORD", help="property ids, families or symptoms (repeatable)")
-    add("--gradcheck-ignore", action="append", default=[], metavar="WORD", help="property ids, families or symptoms to leave out")
-    add("--gradcheck-budget", default="standard", choices=("quick", "standard", "thorough"), help="size of the run")
-    add("--gradcheck-seed", type=int, default=0, help="seed of everything random")
-    add("--gradcheck-isolation", default="process", choices=("process", "none"), help="run models in child processes, or here")
-    add("--gradcheck-report", action="append", default=[], choices=("html", "json"), help="write a report at the end (repeatable)")
-    add("--gradcheck-output-dir", default=_FOLDER, metavar="DIR", help="where reports go")
+
+    def add(name: str, text: str, **settings: Any) -> None:
+        group.addoption(f"--gradcheck{name}", help=text, **settings)
+
+    def several(name: str, text: str, metavar: str) -> None:
+        add(name, f"{text} (repeatable)", action="append", default=[], metavar=metavar)
+
+    several("", "audit pkg.module:factory, one test per property; violations are measured twice, remedies are not tried (gradcheck audit "
+                "does that)", "TARGET")
+    several("-input", "inputs of the targets, such as 4x3x32x32, or pkg.module:make", "SPEC")
+    add("-targets", "what the loss compares with: a shape, or pkg.module:make", default="", metavar="SPEC")
+    add("-loss", "pkg.module:loss, called as loss(output, targets)", default="", metavar="LOSS")
+    add("-mode", "the mode of the models", default="", choices=("train", "eval", "both"))
+    several("-select", "property ids, families or symptoms", "WORD")
+    several("-ignore", "property ids, families or symptoms to leave out", "WORD")
+    several("-properties", "further folder of properties", "DIR")
+    add("-budget", "size of the run", choices=("quick", "standard", "thorough"))
+    add("-seed", "seed of everything random", type=int)
+    add("-isolation", "run models in child processes, or here", choices=("process", "none"))
+    add("-timeout", "deadline of one experiment, in seconds", type=_seconds, metavar="SECONDS")
+    add("-fail-on", "the lowest level whose violation fails a test; below it, it is a warning", choices=("requirement", "indicator"))
+    add("-report", "write a report at the end (repeatable)", action="append", default=[], choices=("html", "json"))
+    add("-output-dir", "where reports go", metavar="DIR")
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0.1 <= seconds < float("inf"):
+        raise ValueError(f"{text} is not 0.1 or more")
+    return seconds
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Collect findings where the session's reports arrive: in the controller, or in a run without workers."""
-    if not hasattr(config, "workerinput") and (config.getoption("gradcheck") or config.getoption("gradcheck_report")):
-        config.pluginmanager.register(Recorder(config), "gradcheck-recorder")
+    """Nothing is read of a session that asks for nothing."""
+    config.stash[_SHARED] = {}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Before workers start and anything is collected: every target is resolved once, and where one cannot be, nothing runs.
+
+    Findings are gathered where the session's reports arrive: in the controller, or in a run without workers.
+
+    Raises:
+        UsageError: pytest's own, with our message, for a bad target, word or configuration.
+    """
+    config = session.config
+    if hasattr(config, "workerinput") or not (config.getoption("gradcheck") or config.getoption("gradcheck_report")):
+        return
+    from gradcheck_suite.commands.recording import Recorder
+    from gradcheck_suite.core.errors import GradcheckError
+
+    recorder = Recorder(config, _asked(config))
+    broken = []
+    for name, shared in _opened(config).items():
+        try:
+            recorder.subjects[name] = shared.source.facts
+        except GradcheckError as error:
+            broken.append(str(error))
+        if broken or config.pluginmanager.hasplugin("dsession"):
+            shared.close()
+    if broken:
+        raise pytest.UsageError("\n".join(broken))
+    config.pluginmanager.register(recorder, _RECORDER)
+
+
+def _asked(config: pytest.Config) -> "Asked":
+    """What the session was asked, read once."""
+    if _ASKED not in config.stash:
+        from gradcheck_suite.commands.recording import asked
+        from gradcheck_suite.core.errors import UsageError
+
+        try:
+            config.stash[_ASKED] = asked(config.getoption)
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from None
+    return config.stash[_ASKED]
+
+
+def _opened(config: pytest.Config) -> "dict[str, Shared]":
+    """One source of captures for each subject of the session, by its name; opened on first use, ended with the session."""
+    from gradcheck_suite.api import Shared
+
+    known = config.stash[_SHARED]
+    for opening in _asked(config).openings:
+        if opening.name not in known:
+            known[opening.name] = Shared(opening.open)
+            config.add_cleanup(known[opening.name].close)
+    return known
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
     """Add the checks of the targets, before ``-k`` and ``-m`` choose."""
-    targets = config.getoption("gradcheck")
-    if targets:
-        items.extend(audit_items(session, config, list(dict.fromkeys(targets))))
+    if config.getoption("gradcheck"):
+        items.extend(audit_items(session, config))
+
+
+def audit_items(session: pytest.Session, config: pytest.Config) -> list[pytest.Item]:
+    """One item per subject and property that is selected for it.
+
+    Raises:
+        UsageError: pytest's own, with our message, for a bad target or word.
+    """
+    shared = _opened(config)
+    items: list[pytest.Item] = []
+    for opening in _asked(config).openings:
+        name = f"gradcheck::{opening.name}"
+        node = AuditNode.from_parent(session, name=name, nodeid=name)
+        items.extend(AuditItem.from_parent(node, name=prop.name, prop=prop, shared=shared[opening.name]) for prop in opening.properties)
+    return items
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """A property file is a test file: its items are the contract that every property keeps."""
-    if file_path.suffix != ".py" or file_path.name.startswith(("test_", "conftest", "__")) or file_path.name.endswith("_test.py"):
+    if file_path.suffix != ".py":
         return None
-    try:
-        if _SIGNATURE not in file_path.read_bytes():
-            return None
-    except OSError:
+    from gradcheck_suite.catalogue import is_property_file
+
+    if not is_property_file(file_path):
         return None
     collector: pytest.Collector = PropertyFile.from_parent(parent, path=file_path)
     return collector
@@ -107,31 +192,6 @@ class ContractItem(pytest.Item):
         return self.path, 0, f"{self._property.name}: {self.name}"
 
 
-def audit_items(session: pytest.Session, config: pytest.Config, targets: list[str]) -> list[pytest.Item]:
-    """One item per target and selected property.
-
-    Raises:
-        UsageError: pytest's own, with our message, for a bad target or word.
-    """
-    from gradcheck_suite.api import Shared, opener, selected
-    from gradcheck_suite.core.errors import UsageError
-    from gradcheck_suite.targets import Options, parse
-
-    option = config.getoption
-    options = Options(inputs=tuple(option("gradcheck_input")))
-    items: list[pytest.Item] = []
-    try:
-        chosen = selected(option("gradcheck_select"), option("gradcheck_ignore"))
-        for text in targets:
-            shared = Shared(opener(parse(text), options, *map(option, ("gradcheck_budget", "gradcheck_seed", "gradcheck_isolation"))))
-            node = AuditNode.from_parent(session, name=f"gradcheck::{text}", nodeid=f"gradcheck::{text}")
-            config.add_cleanup(shared.close)
-            items.extend(AuditItem.from_parent(node, name=prop.name, prop=prop, shared=shared) for prop in chosen)
-    except UsageError as error:
-        raise pytest.UsageError(str(error)) from None
-    return items
-
-
 class AuditNode(pytest.Collector):
     """A target, as the parent of its checks."""
 
@@ -140,132 +200,32 @@ class AuditNode(pytest.Collector):
         return []
 
 
-class Violated(Exception):
-    """The findings of a check fail; the text is what the user sees."""
-
-
 class AuditItem(pytest.Item):
     """One property on one target."""
 
-    def __init__(self, *, prop: "Property", shared: Any, **kwargs: Any) -> None:
+    def __init__(self, *, prop: "Property", shared: "Shared", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._property, self._shared = prop, shared
 
     def runtest(self) -> None:
-        """Check; fail on errors and violated requirements, skip with the reason where it is not applicable.
-
-        Raises:
-            Violated: the findings fail.
-        """
+        """Check, keep the findings for the report, and end as ``conclude`` says."""
         from dataclasses import replace
 
+        from gradcheck_suite.commands.recording import FINDINGS, conclude
         from gradcheck_suite.core.errors import UsageError
-        from gradcheck_suite.core.evidence import Verdict
-        from gradcheck_suite.core.report import fails
         from gradcheck_suite.core.serialize import to_data
-        from gradcheck_suite.core.text import finding_text
-        from gradcheck_suite.engine.check import check
 
+        plan = _asked(self.config)
         try:
-            findings = check(self._property, self._shared.source)
+            findings, notes = self._shared.check(self._property)
         except UsageError as error:
-            raise Violated(str(error)) from None
-        findings = tuple(replace(finding, reproduce=self._replay(finding.id)) for finding in findings)
+            pytest.fail(str(error), pytrace=False)
+        for note in notes:
+            self.add_report_section("call", "gradcheck", note)
+        findings = tuple(replace(finding, reproduce=plan.replay(finding.id)) for finding in findings)
         self.user_properties.append((FINDINGS, to_data(list(findings))))
-        bad = [finding for finding in findings if fails(finding)]
-        if bad:
-            raise Violated("\n\n".join(map(finding_text, bad)))
-        if all(finding.verdict is Verdict.NOT_APPLICABLE for finding in findings):
-            pytest.skip(findings[0].reason)
-
-    def _replay(self, finding: str) -> str:
-        folder = self.config.getoption("gradcheck_output_dir")
-        return f"gradcheck replay {finding}" + ("" if folder == _FOLDER else f" --output-dir {shlex.quote(folder)}")
-
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """The findings, without a traceback of ours."""
-        return str(excinfo.value) if isinstance(excinfo.value, Violated) else super().repr_failure(excinfo, style)
+        conclude(findings, plan.fail_on)
 
     def reportinfo(self) -> tuple[Path, None, str]:
         """Where it stands and what it is called."""
         return Path(self.nodeid.partition("::")[0]), None, f"{self.parent.name if self.parent else ''}::{self.name}"
-
-
-class Recorder:
-    """Gathers findings as reports arrive; when the session ends, stores what failed for ``gradcheck replay``, and writes the report."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
-        self._checks: dict[str, tuple[Finding, ...]] = {}
-        self._written: list[Path] = []
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take the findings of a finished check; a check that ended without any is an error of its own."""
-        from gradcheck_suite.core.finding import Finding
-        from gradcheck_suite.schema import load
-
-        if not report.nodeid.startswith("gradcheck::"):
-            return
-        for name, data in report.user_properties:
-            if name == FINDINGS and isinstance(data, list):
-                self._checks[report.nodeid] = tuple(load(Finding, item) for item in data)
-        if report.failed and report.nodeid not in self._checks:
-            self._checks[report.nodeid] = (_lost(report),)
-
-    def pytest_sessionfinish(self) -> None:
-        """Write the report in the forms asked for; without any, what failed is stored all the same."""
-        from gradcheck_suite.core.report import fails, fold
-
-        forms = self._config.getoption("gradcheck_report")
-        if not self._checks or not (forms or any(fails(finding) for findings in self._checks.values() for finding in findings)):
-            return
-        events = self._events()
-        report = fold(events)
-        folder = Path(self._config.getoption("gradcheck_output_dir")) / report.run.id
-        self._store(events, folder)
-        if forms:
-            self._written.append(report.to_json(folder / "report.json"))
-        if "html" in forms:
-            self._written.append(report.to_html(folder / "report.html"))
-
-    def _store(self, events: "list[Event]", folder: Path) -> None:
-        from gradcheck_suite.engine.store import Store
-
-        option = self._config.getoption
-        given = {"folder": str(Path.cwd()), "inputs": list(option("gradcheck_input")), "targets": "", "loss": "", "mode": "",
-                 "isolation": option("gradcheck_isolation"), "properties": []}
-        store = Store(folder, {target: {"target": target, **given} for target in option("gradcheck")})
-        for event in events:
-            store.handle(event)
-        store.close()
-
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Say where the report is."""
-        for path in self._written:
-            terminalreporter.write_line(f"gradcheck report: {path}")
-
-    def _events(self) -> "list[Event]":
-        from gradcheck_suite.core.events import CheckFinished, CheckStarted, RunFinished, RunStarted, SubjectFacts, SubjectStarted
-        from gradcheck_suite.engine.run import described
-
-        option = self._config.getoption
-        facts = described(("pytest", *self._config.invocation_params.args), option("gradcheck_seed"), option("gradcheck_budget"),
-                          len(self._checks))
-        events: list[Event] = [RunStarted(run=facts)]
-        events += [SubjectStarted(subject=SubjectFacts(name=target, target=target)) for target in option("gradcheck")]
-        for nodeid, findings in sorted(self._checks.items()):
-            name, subject = nodeid.rpartition("::")[2], findings[0].subject
-            events += [CheckStarted(property=name, subject=subject), CheckFinished(property=name, subject=subject, findings=findings)]
-        return [*events, RunFinished(seconds=0.0)]
-
-
-def _lost(report: pytest.TestReport) -> "Finding":
-    """The finding of a check whose process ended without a verdict."""
-    from gradcheck_suite.core.evidence import Level, Verdict
-    from gradcheck_suite.core.finding import Finding, finding_id
-
-    target, _, name = report.nodeid.removeprefix("gradcheck::").rpartition("::")
-    family, _, prop = name.partition("/")
-    reason = str(report.longrepr)[-2000:] or "the test ended without a verdict"
-    return Finding(id=finding_id(name, target, "lost"), property=prop, family=family, level=Level.REQUIREMENT, symptoms=(),
-                   subject=target, verdict=Verdict.ERROR, message=f"{prop}: error: the check ended without a verdict", reason=reason)

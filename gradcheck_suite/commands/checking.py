@@ -1,6 +1,6 @@
 """``gradcheck audit`` and ``gradcheck search``."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,19 +20,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """Which properties, at what budget, from which seed."""
+    """Which properties, at what budget, from which seed; ``given`` names what was said and not taken from a configuration."""
 
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     budget: str = "standard"
     seed: int = 0
     properties: tuple[Path, ...] = ()
+    given: tuple[str, ...] = ()
 
     def resolved(self) -> "tuple[Property, ...]":
         """The chosen properties."""
         from gradcheck_suite.api import selected
 
         return selected(self.select, self.ignore, self.properties)
+
+
+def choice_of(config: Config, words: tuple[Sequence[str] | None, Sequence[str] | None], size: str | None, seed: int | None,
+              folders: Sequence[Path]) -> Choice:
+    """What was said (words to select and to ignore, a budget, a seed, further folders), completed from the configuration."""
+    select, ignore = words
+    given = tuple(name for name, said in (("select", select), ("ignore", ignore), ("budget", size)) if said)
+    return Choice(select=tuple(select or config.select), ignore=tuple(ignore or config.ignore), budget=str(size or config.budget),
+                  seed=config.seed if seed is None else seed, properties=(*config.properties, *folders), given=given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,11 +77,8 @@ def audit(request: AuditRequest, choice: Choice, outputs: Outputs, config: Confi
     from gradcheck_suite.engine.store import finished, read_events
 
     outputs = outputs.checked()
-    pairs = planned(request, config)
-    own = [_own(choice, config, _written(target, options)) for target, options in pairs]
-    openers = [partial(_open, target, options, mine, request.isolation) for (target, options), mine in zip(pairs, own, strict=True)]
-    resolved = {mine: mine.resolved() for mine in own}
-    plan = Plan(tuple(openers), (), apart=tuple(resolved[mine] for mine in own))
+    parts = openings(request, choice, config)
+    plan = Plan(tuple(part.open for part in parts), (), apart=tuple(part.properties for part in parts))
     facts = described(outputs.command, choice.seed, choice.budget, sum(map(len, plan.apart)))
     earlier: tuple[Event, ...] = ()
     if request.resume:
@@ -79,16 +86,38 @@ def audit(request: AuditRequest, choice: Choice, outputs: Outputs, config: Confi
         earlier = tuple(event for event in read_events(folder) if isinstance(event, CheckFinished | SubjectStarted))
         facts = replace(facts, id=folder.name)
     done = finished(earlier)
-    cases = {pair[0].text: _case_options(*pair, mine, request.isolation) for pair, mine in zip(pairs, own, strict=True)}
-    return execute(run(plan, facts, done), facts, outputs, earlier, cases)
+    return execute(run(plan, facts, done), facts, outputs, earlier, {part.name: part.case for part in parts})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """One subject of a run: its name, how to open it, what is checked on it, and what its case files say beside property and seed."""
+
+    name: str
+    open: "Callable[[], CaptureSource]"
+    properties: "tuple[Property, ...]"
+    case: dict[str, Any]
+
+
+def openings(request: AuditRequest, choice: Choice, config: Config) -> tuple[Opening, ...]:
+    """Every target in every mode, with its own table of the configuration where nothing else was said.
+
+    Raises:
+        UsageError: see ``audit``.
+    """
+    pairs = planned(request, config)
+    own = [_own(choice, config, _written(target, options)) for target, options in pairs]
+    resolved = {mine: mine.resolved() for mine in own}
+    return tuple(Opening(name=target.text, open=partial(_open, target, options, mine, request.isolation), properties=resolved[mine],
+                         case=_case_options(target, options, mine, request.isolation))
+                 for (target, options), mine in zip(pairs, own, strict=True))
 
 
 def _own(choice: Choice, config: Config, text: str) -> Choice:
-    """The choice for one target: its own table of the configuration, where the command line said nothing else."""
+    """The choice for one target: its own table of the configuration, where nothing else was said."""
     own = config.targets.get(text, TargetConfig())
-    return replace(choice, select=own.select if own.select and choice.select == config.select else choice.select,
-                   ignore=own.ignore if own.ignore and choice.ignore == config.ignore else choice.ignore,
-                   budget=own.budget if own.budget and choice.budget == config.budget else choice.budget)
+    told = {name: value for name in ("select", "ignore", "budget") if name not in choice.given and (value := getattr(own, name))}
+    return replace(choice, **told)
 
 
 def _written(target: "Target", options: "Options") -> str:

@@ -48,6 +48,11 @@ class Again:
             self._source.close()
 
 
+def checked(prop: Property, source: "CaptureSource", again: Again) -> Generator[Event, None, tuple[Finding, ...]]:
+    """``check``, and what it finds violated measured a second time: what a violation means at every front door."""
+    return (yield from again.confirmed(prop, check(prop, source)))
+
+
 def _place(finding: Finding) -> tuple[str | None, str | None]:
     """What must come again for a violation to have repeated: module and parameter, not the very entry."""
     return finding.where.module, finding.where.parameter

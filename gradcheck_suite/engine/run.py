@@ -12,7 +12,7 @@ from gradcheck_suite.core.events import CheckFinished, CheckStarted, Event, Run,
 from gradcheck_suite.core.finding import finding_id
 from gradcheck_suite.core.property import Property
 from gradcheck_suite.engine.check import check
-from gradcheck_suite.engine.confirming import Again
+from gradcheck_suite.engine.confirming import Again, checked
 from gradcheck_suite.engine.remedying import Remedies
 
 if TYPE_CHECKING:
@@ -99,9 +99,7 @@ def _check(
 ) -> Generator[Event, None, None]:
     began = time.monotonic()
     yield CheckStarted(property=prop.name, subject=source.facts.name)
-    findings = check(prop, source)
-    if plan.confirm:
-        findings = yield from again.confirmed(prop, findings)
+    findings = (yield from checked(prop, source, again)) if plan.confirm else check(prop, source)
     findings = remedies.tried(prop, findings)
     findings = tuple(replace(finding, reproduce=plan.reproduce(finding.id)) for finding in findings)
     yield CheckFinished(property=prop.name, subject=source.facts.name, findings=findings, seconds=time.monotonic() - began)
