@@ -79,7 +79,7 @@ def measure(structure: Structure, gradient_norm_draws: GradientNormDraws) -> Evi
     worst = int(np.argmax(np.abs(ratios - middle) / width))
     decades = (np.column_stack([ratios, bands]) / DECADE).tolist()
     rows = tuple((path, *row) for path, row in zip(chain.paths, decades, strict=False))
-    alone = declared.startswith("he-") or len(outside) <= law.hidden / 2
+    alone = declared.startswith("he-") or len(outside) < law.hidden / 2
     return Evidence(
         quantity="log10 of the squared gradient norm, before the layer over behind its rectifier", value=decades[worst][0], error=0.0,
         low=decades[worst][1], high=decades[worst][2], unit="decades", where=Where(module=chain.paths[worst]),
