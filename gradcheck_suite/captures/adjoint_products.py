@@ -11,6 +11,7 @@ class AdjointProducts:
         forward: <u, J v>.
         backward: <Jᵀ u, v>.
         difference: the central difference of <u, f> along v, taken where the two products disagree; else NaN.
+        bend: by how much the one-sided slopes along v differ, Σ|u·(f'₊ - f'₋)|, where the two products disagree; else 0.
         scale: Σ|u · J v| + Σ|Jᵀ u · v| over all entries.
         noise: the largest |<Jᵀ(ku), v>/k - <Jᵀu, v>| for k in {1.1, 0.7, 1.3}: what rounding inside the model makes of the product.
         epsilon: distance from 1 to the next number in the narrowest format that a differentiated tensor is in.
@@ -24,3 +25,4 @@ class AdjointProducts:
     noise: float
     epsilon: float
     tensors: int
+    bend: float = 0.0

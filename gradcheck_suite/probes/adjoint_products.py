@@ -54,11 +54,12 @@ def adjoint_products(subject: Subject, budget: Budget, seed: int) -> AdjointProd
                  [products(gradients[index], t) for index, t in zip(kept, tangents, strict=True)])
         forward, backward = (sum(float(p.sum()) for p in side) for side in terms)
         scale = sum(float(p.abs().sum()) for side in terms for p in side)
-        difference = _difference(wide, chosen, tangents, u) if abs(forward - backward) > _AGREE * scale else math.nan
+        doubtful = abs(forward - backward) > _AGREE * scale
+        difference, bend = _difference(wide, chosen, tangents, u) if doubtful else (math.nan, 0.0)
     others = [sum(float(products(g[index], t).sum()) for index, t in zip(kept, tangents, strict=True)) / k for k, g in scaled]
     return AdjointProducts(
-        forward=forward, backward=backward, difference=difference, scale=scale, noise=max(abs(other - backward) for other in others),
-        epsilon=widest_epsilon(*graph.outputs), tensors=len(chosen),
+        forward=forward, backward=backward, difference=difference, bend=bend, scale=scale,
+        noise=max(abs(other - backward) for other in others), epsilon=widest_epsilon(*graph.outputs), tensors=len(chosen),
     )
 
 
@@ -70,18 +71,19 @@ def _spared(setup: Setup, tensors: list[Tensor], tangents: list[Tensor]) -> list
     return [tangent.masked_fill(masks[index], 0.0) if index in masks else tangent for index, tangent in enumerate(tangents)]
 
 
-def _difference(setup: Setup, chosen: list[tuple[str, str, Tensor]], tangents: list[Tensor], u: list[Tensor]) -> float:
-    """The central difference of <u, f> along the tangents, in float64."""
+def _difference(setup: Setup, chosen: list[tuple[str, str, Tensor]], tangents: list[Tensor], u: list[Tensor]) -> tuple[float, float]:
+    """The central difference of <u, f> along the tangents, in float64, and by how much the slopes on both sides differ, entry by entry."""
     values = []
-    for step in (_STEP, -_STEP):
+    for step in (_STEP, 0.0, -_STEP):
         moved = {name: tensor.detach() + step * tangent for (name, _, tensor), tangent in zip(chosen, tangents, strict=True)}
         parameters = {name: moved[name] for name, role, _ in chosen if role == "parameter"}
         inputs = [moved[name] for name, role, _ in chosen if role == "input"]
         args, kwargs = replaced((tuple(setup.batch.args), dict(setup.batch.kwargs)), inputs)
         with preserved(setup.model), failures("forward"):
             output = floating(functional_call(setup.model, parameters, args, kwargs, tie_weights=True))
-        values.append(sum(float(products(a, b.detach()).sum()) for a, b in zip(u, output, strict=False)))
-    return (values[0] - values[1]) / (2 * _STEP)
+        values.append(torch.cat([products(a, b.detach()).reshape(-1) for a, b in zip(u, output, strict=False)]))
+    above, here, below = values
+    return float((above - below).sum()) / (2 * _STEP), float((above - 2 * here + below).abs().sum()) / _STEP
 
 
 def _push(setup: Setup, chosen: list[tuple[str, str, Tensor]], tangents: list[Tensor], outputs: int) -> list[Tensor]:

@@ -64,7 +64,7 @@ class Graph:
 
         Raises:
             SubjectError: the backward pass raised.
-            NotApplicable: the graph cannot be used twice.
+            NotApplicable: the graph cannot be used twice, or not for chosen tensors.
         """
         try:
             with failures("backward"):
@@ -75,9 +75,18 @@ class Graph:
             raise
 
     def gradients(self, outputs: Sequence[torch.Tensor], cotangents: Sequence[torch.Tensor] | None = None) -> list[torch.Tensor]:
-        """The gradients of outputs of this graph, which is kept; modules that the backward pass calls again are noted in ``rows``."""
-        with replayed(self.paths) as again:
-            found = torch.autograd.grad(outputs, self.tensors, cotangents, retain_graph=True, allow_unused=True)
+        """The gradients of outputs of this graph, which is kept; modules that the backward pass calls again are noted in ``rows``.
+
+        Raises:
+            NotApplicable: a re-entrant checkpoint in the model refuses it.
+        """
+        try:
+            with replayed(self.paths) as again:
+                found = torch.autograd.grad(outputs, self.tensors, cotangents, retain_graph=True, allow_unused=True)
+        except RuntimeError as error:
+            if "use_reentrant=True" in str(error):
+                raise NotApplicable("a re-entrant checkpoint in the model refuses gradients of chosen tensors") from None
+            raise
         if again - set(self.rows.replayed):
             self.rows = replace(self.rows, replayed=tuple(sorted(again.union(self.rows.replayed))))
         return [torch.zeros_like(tensor) if g is None else g.to_dense() for tensor, g in zip(self.tensors, found, strict=True)]

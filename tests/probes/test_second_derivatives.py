@@ -144,3 +144,15 @@ def test_parameters_that_no_tangent_reaches_are_told():
 
     with pytest.raises(NotApplicable, match="no tangent reaches"):
         of(Remembering, adjoint_products)
+
+
+def test_both_modes_may_take_another_side_of_a_kink():
+    def setup(seed):
+        torch.manual_seed(seed)
+        return Setup(nn.Sequential(nn.PReLU(3), nn.LeakyReLU(0.2), nn.Linear(3, 2)), Batch((torch.zeros(4, 3),)))
+
+    seen = adjoint_products(Subject("at zero", setup), BUDGETS["quick"], 0)
+    assert seen.forward != seen.backward
+    assert seen.bend > 0.5 * abs(seen.forward - seen.backward)
+    smooth = of(model(Square), adjoint_products)
+    assert smooth.bend < 0.1 * abs(smooth.forward - smooth.backward)
