@@ -138,12 +138,12 @@ def replay(
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or files report.json.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The page to write.")] = None,
-    json: Json = None, junit: Junit = None, sarif: Sarif = None, markdown: Markdown = None, view: View = False,
+    json: Json = None, junit: Junit = None, sarif: Sarif = None, markdown: Markdown = None, view: View = False, fail_on: FailOn = None,
 ) -> None:
     """Render runs that are on disk, finished or not, merged into one report. Needs no torch."""
     from gradcheck_suite.commands import execution, results
 
-    merged = results.merged(runs)
+    merged = results.judged(results.merged(runs), fail_on)
     files = _files(json=json, html=output, junit=junit, sarif=sarif, markdown=markdown)
     outputs = execution.Outputs(files=files, view=view).checked()
     execution.show(merged, outputs)

@@ -1,5 +1,7 @@
 """``gradcheck audit`` and ``gradcheck search``."""
 
+import shlex
+import sys
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -40,7 +42,8 @@ def choice_of(config: Config, words: tuple[Sequence[str] | None, Sequence[str] |
               folders: Sequence[Path]) -> Choice:
     """What was said (words to select and to ignore, a budget, a seed, further folders), completed from the configuration."""
     select, ignore = words
-    given = tuple(name for name, said in (("select", select), ("ignore", ignore), ("budget", size)) if said)
+    given = tuple(name for name, said in (("select", select), ("ignore", ignore), ("budget", size),
+                                             ("seed", seed is not None), ("properties", folders)) if said)
     return Choice(select=tuple(select or config.select), ignore=tuple(ignore or config.ignore), budget=str(size or config.budget),
                   seed=config.seed if seed is None else seed, properties=(*config.properties, *folders), given=given)
 
@@ -73,18 +76,25 @@ def audit(request: AuditRequest, choice: Choice, outputs: Outputs, config: Confi
     Raises:
         UsageError: a target, an option or a property is not what is allowed; nothing was run.
     """
+    from gradcheck_suite.commands.resuming import record, resumed
     from gradcheck_suite.engine.run import Plan, described, run
     from gradcheck_suite.engine.store import finished, read_events
 
     outputs = outputs.checked()
-    parts = openings(request, choice, config)
-    plan = Plan(tuple(part.open for part in parts), (), apart=tuple(part.properties for part in parts))
-    facts = described(outputs.command, choice.seed, choice.budget, sum(map(len, plan.apart)))
     earlier: tuple[Event, ...] = ()
     if request.resume:
         folder = run_folder(request.resume, outputs.folder)
         earlier = tuple(event for event in read_events(folder) if isinstance(event, CheckFinished | SubjectStarted))
+        request, choice, config = resumed(folder, request, choice, config)
+        outputs = replace(outputs, folder=folder.parent)
+    parts = openings(request, choice, config)
+    plan = Plan(tuple(part.open for part in parts), (), apart=tuple(part.properties for part in parts),
+                reproduce=f"gradcheck replay {{}}{_elsewhere(outputs)}".format)
+    facts = replace(described(outputs.command, choice.seed, choice.budget, sum(map(len, plan.apart))), fail_on=outputs.fail_on)
+    if request.resume:
         facts = replace(facts, id=folder.name)
+    else:
+        record(outputs.folder / facts.id, request, choice, config)
     done = finished(earlier)
     return execute(run(plan, facts, done), facts, outputs, earlier, {part.name: part.case for part in parts})
 
@@ -108,7 +118,7 @@ def openings(request: AuditRequest, choice: Choice, config: Config) -> tuple[Ope
     pairs = planned(request, config)
     own = [_own(choice, config, _written(target, options)) for target, options in pairs]
     resolved = {mine: mine.resolved() for mine in own}
-    return tuple(Opening(name=target.text, open=partial(_open, target, options, mine, request.isolation), properties=resolved[mine],
+    return tuple(Opening(name=target.text, open=partial(opened, target, options, mine, request.isolation), properties=resolved[mine],
                          case=_case_options(target, options, mine, request.isolation))
                  for (target, options), mine in zip(pairs, own, strict=True))
 
@@ -149,10 +159,12 @@ def _case_options(target: "Target", options: "Options", choice: Choice, isolatio
     """What a case file says of a target, so that ``replay`` can open it again from any folder."""
     return {"target": _written(target, options), "folder": str(Path.cwd()), "budget": choice.budget,
             "inputs": list(options.inputs), "targets": options.targets, "loss": options.loss, "mode": options.mode,
-            "isolation": isolation.kind, "properties": [str(folder.resolve()) for folder in choice.properties]}
+            "isolation": isolation.kind, "timeout": isolation.timeout, "memory_mib": isolation.memory_mib,
+            "properties": [str(folder.resolve()) for folder in choice.properties]}
 
 
-def _open(target: "Target", options: "Options", choice: Choice, isolation: Isolation) -> "CaptureSource":
+def opened(target: "Target", options: "Options", choice: Choice, isolation: Isolation) -> "CaptureSource":
+    """A fresh source of captures of a target, in this process or isolated."""
     from gradcheck_suite.engine import sources
 
     size = budget(choice.budget)
@@ -180,39 +192,65 @@ def run_folder(text: str, folder: Path) -> Path:
 
 
 def search(choice: Choice, outputs: Outputs, defects: Sequence[str] = ()) -> int:
-    """Search generated architectures for the smallest violation of each chosen property; returns the exit code."""
+    """Search generated architectures for the smallest violation of each chosen property; returns the exit code.
+
+    A property that was asked for and has no domain is told as not searched.
+    """
     outputs = outputs.checked()
-    chosen = [prop for prop in choice.resolved() if prop.domain is not None]
-    if not chosen:
+    resolved = choice.resolved()
+    if not any(prop.domain is not None for prop in resolved):
         raise UsageError("none of the selected properties is searched over generated architectures", instead="See: gradcheck list")
+    chosen = [prop for prop in resolved if prop.domain is not None or "select" in choice.given]
     from gradcheck_suite.architectures.defects import fault
     from gradcheck_suite.engine.run import described
     from gradcheck_suite.engine.search import SUBJECT
+    from gradcheck_suite.reporting.console import ProgressConsumer
 
     for kind in defects:
         fault(kind)
-    facts = described(outputs.command, choice.seed, choice.budget, len(chosen))
+    facts = replace(described(outputs.command, choice.seed, choice.budget, len(chosen)), fail_on=outputs.fail_on)
     cases = {SUBJECT: {"plant": list(defects), "properties": [str(folder.resolve()) for folder in choice.properties]}}
-    return execute(searching(chosen, facts, choice, tuple(defects)), facts, outputs, cases=cases)
+    progress = ProgressConsumer(sys.stderr, quiet=outputs.quiet)
+    again = "".join(f" --plant {shlex.quote(defect)}" for defect in defects)
+    again += "".join(f" --properties {shlex.quote(str(folder))}" for folder in choice.properties) + _elsewhere(outputs)
+    hunt = Hunt(choice, tuple(defects), again, partial(progress.tick, budget(choice.budget).examples))
+    return execute(searching(chosen, facts, hunt), facts, outputs, cases=cases, progress=progress)
 
 
-def searching(chosen: "Sequence[Property]", facts: Run, choice: Choice, defects: tuple[str, ...]) -> Generator[Event, None, None]:
+def _elsewhere(outputs: Outputs) -> str:
+    """What a command that reproduces a finding must say of the folder of runs; nothing where it is the usual one."""
+    return "" if outputs.folder == Outputs().folder else f" -o {shlex.quote(str(outputs.folder))}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hunt:
+    """How properties are searched: the choice, faults planted, what a command says besides to do it again, and progress."""
+
+    choice: Choice
+    defects: tuple[str, ...] = ()
+    again: str = ""
+    tick: Callable[[], None] | None = None
+
+
+def searching(chosen: "Sequence[Property]", facts: Run, hunt: Hunt) -> Generator[Event, None, None]:
     """The events of a search."""
     import time
 
     from gradcheck_suite.engine import search as engine
 
+    choice, size = hunt.choice, budget(hunt.choice.budget)
     began, tallies = time.monotonic(), list[engine.Tally]()
     yield RunStarted(run=facts)
     yield SubjectStarted(subject=SubjectFacts(name=engine.SUBJECT))
     for prop in chosen:
         started = time.monotonic()
         yield CheckStarted(property=prop.name, subject=engine.SUBJECT)
-        tallies.append(engine.Tally())
-        findings = engine.search(prop, budget(choice.budget), choice.seed, defects, tally=tallies[-1])
-        planted = "".join(f" --plant {defect}" for defect in defects) + "".join(f" --properties {folder}" for folder in choice.properties)
-        command = f"gradcheck search --select {prop.id} --seed {choice.seed} --budget {choice.budget}{planted}"
-        told: tuple[Any, ...] = tuple(replace(finding, reproduce=command) for finding in findings)
-        yield CheckFinished(property=prop.name, subject=engine.SUBJECT, findings=told, seconds=time.monotonic() - started)
-    yield Note(text=engine.account(tallies, budget(choice.budget)))
+        findings: tuple[Any, ...] = (engine.unsearched(prop),)
+        if prop.domain is not None:
+            tallies.append(engine.Tally())
+            command = f"gradcheck search --select {prop.id} --seed {choice.seed} --budget {choice.budget}{hunt.again}"
+            findings = engine.search(prop, size, choice.seed, hunt.defects, hunt.tick, tallies[-1])
+            findings = tuple(replace(finding, reproduce=command) for finding in findings)
+        yield CheckFinished(property=prop.name, subject=engine.SUBJECT, findings=findings, seconds=time.monotonic() - started)
+    yield Note(text=engine.account(tallies, size))
     yield RunFinished(seconds=time.monotonic() - began)

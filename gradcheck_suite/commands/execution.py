@@ -4,12 +4,15 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradcheck_suite.core.errors import UsageError
 from gradcheck_suite.core.events import Event, Run
 from gradcheck_suite.core.evidence import Level
 from gradcheck_suite.core.report import Report
+
+if TYPE_CHECKING:
+    from gradcheck_suite.reporting.console import ProgressConsumer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +44,7 @@ class Outputs:
 
 def execute(
     events: Iterable[Event], facts: Run, outputs: Outputs, earlier: Sequence[Event] = (),
-    cases: Mapping[str, Mapping[str, Any]] | None = None,
+    cases: Mapping[str, Mapping[str, Any]] | None = None, progress: "ProgressConsumer | None" = None,
 ) -> int:
     """Run to the end or to an interruption, and return the exit code.
 
@@ -51,6 +54,7 @@ def execute(
         outputs: where results go.
         earlier: events of the interrupted run that this one resumes.
         cases: by subject, what its case files say beside property and seed.
+        progress: shows how far the run is; one of its own where none is given.
     """
     from gradcheck_suite.engine.session import collect, stoppable
     from gradcheck_suite.engine.store import Store
@@ -58,7 +62,7 @@ def execute(
 
     folder = outputs.folder / facts.id
     store = Store(folder, cases)
-    progress = console.ProgressConsumer(sys.stderr, quiet=outputs.quiet)
+    progress = progress or console.ProgressConsumer(sys.stderr, quiet=outputs.quiet)
     with stoppable():
         try:
             report, stopped = collect(events, store.handle, progress.handle, earlier=earlier)
@@ -71,7 +75,7 @@ def execute(
         print(f"Report: {written}")
         if outputs.view:
             _open(written)
-    return 128 + stopped if stopped else report.exit_code(outputs.fail_on)
+    return 128 + stopped if stopped else report.exit_code()
 
 
 def show(report: Report, outputs: Outputs) -> None:

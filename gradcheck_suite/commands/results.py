@@ -8,7 +8,7 @@ from pathlib import Path
 from gradcheck_suite.core.causes import ranked
 from gradcheck_suite.core.errors import UsageError
 from gradcheck_suite.core.events import Event
-from gradcheck_suite.core.evidence import Verdict
+from gradcheck_suite.core.evidence import Level, Verdict
 from gradcheck_suite.core.finding import Finding
 from gradcheck_suite.core.report import Report, count, fails, fold, urgency
 from gradcheck_suite.schema import load
@@ -99,6 +99,11 @@ def placed(paths: Sequence[Path], asked: Sequence[tuple[str, Path]]) -> list[tup
         return list(asked)
     alone = paths[0] if len(paths) == 1 and paths[0].is_dir() else Path()
     return [("html", alone / "report.html")]
+
+
+def judged(report: Report, fail_on: Level | None) -> Report:
+    """The report with what fails it said anew; as it was where nothing is said."""
+    return report if fail_on is None else replace(report, run=replace(report.run, fail_on=fail_on))
 
 
 def difference(before: Report, after: Report) -> tuple[str, int]:

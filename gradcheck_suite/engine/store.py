@@ -247,22 +247,38 @@ def findings_of(folder: Path, case: Case) -> "tuple[Finding, ...]":
 def find_case(runs: Path, text: str) -> tuple[Path, Case]:
     """The case with that id (or the start of it), of a check or of a finding, in the latest run that has one, and that run's folder.
 
-    ``runs`` is the folder of one run, or a folder of runs.
+    ``runs`` is the folder of one run, or a folder of runs. Folders that cannot be read, such as those of another version, are passed over.
 
     Raises:
         UsageError: no run knows it, or several cases of one run begin that way.
     """
     folders = [runs] if (runs / RESULTS).is_file() else sorted((path.parent for path in runs.glob(f"*/{RESULTS}")), reverse=True)
+    passed = []
     for folder in folders:
-        found = {path.stem for path in (folder / CASES).glob("*.json") if path.stem.startswith(text)} if text.isalnum() else set()
-        found |= {case_id(event.property, event.subject) for event in read_events(folder) if isinstance(event, CheckFinished)
-                  if any(finding.id.startswith(text) for finding in event.findings)}
+        try:
+            found = _named(folder, text)
+        except UsageError as error:
+            passed.append(str(error))
+            continue
         if len(found) > 1:
             raise UsageError(f"{len(found)} cases in {folder} begin with {text!r}", instead="Write the whole id.")
         if found:
             return folder, read_case(folder, found.pop())
-    raise UsageError(f"no case {text!r} in {runs}", allowed="an id that a report printed after 'gradcheck replay'",
+    besides = f" ({len(passed)} of {len(folders)} runs could not be read: {'; '.join(passed[:3])})" if passed else ""
+    raise UsageError(f"no case {text!r} in {runs}{besides}", allowed="an id that a report printed after 'gradcheck replay'",
                      instead="Runs are looked for in reports/ unless --output-dir said otherwise.")
+
+
+def _named(folder: Path, text: str) -> set[str]:
+    """The ids of the cases of a run that a text names, as cases or by a finding.
+
+    Raises:
+        UsageError: the folder cannot be read.
+    """
+    events = list(read_events(folder))
+    found = {path.stem for path in (folder / CASES).glob("*.json") if path.stem.startswith(text)} if text.isalnum() else set()
+    return found | {case_id(event.property, event.subject) for event in events if isinstance(event, CheckFinished)
+                    if any(finding.id.startswith(text) for finding in event.findings)}
 
 
 def read_case(folder: Path, identifier: str) -> Case:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MOST_FINDINGS: Final = 20
 MOST_NOTES: Final = 20
 _DETAIL_LINES: Final = 12
+_NEARLY: Final = 0.99  # of a check that has not ended
 _STYLES: Final = {Verdict.VIOLATED: "bold red", Verdict.ERROR: "bold magenta", Verdict.INCONCLUSIVE: "yellow", Verdict.HOLDS: "green",
                   Verdict.NOT_APPLICABLE: "dim"}
 _TOLD: Final = (Verdict.VIOLATED, Verdict.ERROR, Verdict.INCONCLUSIVE)
@@ -85,6 +86,7 @@ class ProgressConsumer:
         console = _console(file)
         seen = console.file.isatty() and console.is_terminal  # is_terminal alone is also true of a log with FORCE_COLOR
         self._counts: Counter[Verdict] = Counter()
+        self._done = self._ticks = 0
         def fixed() -> Column:
             return Column(no_wrap=True)
 
@@ -109,12 +111,19 @@ class ProgressConsumer:
                 self._describe(f"{event.property} in {event.subject}")
             case CheckFinished():
                 self._counts.update(finding.verdict for finding in event.findings)
-                self._progress.update(self._task, advance=1, counts=self._summary())
+                self._done, self._ticks = self._done + 1, 0
+                self._progress.update(self._task, completed=self._done, counts=self._summary())
             case Note():
                 if not self._progress.disable:
                     self._progress.console.print(_text(f"note: {shortened(event.text)}", "dim"))
             case RunFinished():
                 self.close()
+
+    def tick(self, expected: int) -> None:
+        """One of about ``expected`` pieces of the running check is done; more of them than expected move the bar no further."""
+        self._ticks += 1
+        within = min(self._ticks / max(expected, 1), _NEARLY)
+        self._progress.update(self._task, completed=self._done + within, counts=self._summary())
 
     def close(self) -> None:
         """Take the bar away; also after an interruption, and more than once."""
@@ -124,7 +133,9 @@ class ProgressConsumer:
         self._progress.update(self._task, description=visible(text if len(text) <= 60 else text[:59] + "…"))
 
     def _summary(self) -> str:
-        return ", ".join(f"{self._counts[verdict]} {verdict.value}" for verdict in (*_TOLD, Verdict.HOLDS) if self._counts[verdict])
+        drawn = [f"network {self._ticks}"] if self._ticks else []
+        counted = [verdict for verdict in (*_TOLD, Verdict.HOLDS) if self._counts[verdict]]
+        return ", ".join([*drawn, *(f"{self._counts[verdict]} {verdict.value}" for verdict in counted)])
 
 
 def _console(file: IO[str] | None) -> "Console":
