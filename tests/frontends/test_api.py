@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from gradcheck_suite import Report, assert_gradients, audit
+from gradcheck_suite import Report, assert_gradients, audit, parametrize
 from gradcheck_suite.core.errors import UsageError
 from gradcheck_suite.core.text import report_text
 
@@ -63,11 +63,21 @@ def test_audit_returns_a_report_that_writes_itself(tmp_path):
     ({"target": nn.Linear(2, 2), "budget": "huge"}, "unknown budget 'huge'"),
     ({"target": nn.Linear(2, 2), "isolation": "process"}, "isolation needs a target string"),
     ({"target": nn.Linear(2, 2), "isolation": "magic"}, "unknown isolation"),
+    ({"target": nn.Linear(2, 2), "selct": ["correctness"]}, "audit has no option 'selct'\nDid you mean 'select'"),
     ({"target": nn.Linear(2, 2), "select": ["nonsense"]}, "no property, family or symptom"),
 ])
 def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(UsageError, match=message):
         audit(**arguments)
+
+
+def test_misspelt_options_of_the_other_doors_are_refused_with_the_closest():
+    with pytest.raises(UsageError, match="assert_gradients has no option 'bugdet'\nDid you mean 'budget'"):
+        assert_gradients(nn.Linear(2, 2), torch.randn(3, 2), bugdet="quick")
+    with pytest.raises(UsageError, match="parametrize has no option 'input'\nDid you mean 'inputs'"):
+        parametrize(nn.Linear(2, 2), input=(3, 2))
+    with pytest.raises(UsageError, match="unknown level 'warning'\nAllowed: requirement, indicator"):
+        parametrize(nn.Linear(2, 2), fail_on="warning")
 
 
 def test_an_instance_cannot_be_redrawn_and_the_report_says_so():

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gradcheck_suite import catalogue
+from gradcheck_suite.commands.informing import new
 from tests.frontends.models import SOUND, WRONG
 
 QUICK = ("--gradcheck-budget", "quick", "--gradcheck-select", "backprop-agreement", "--gradcheck-select", "gradient-determinism")
@@ -79,6 +80,76 @@ def test_a_bad_target_is_a_usage_error(project):
     result = project.runpytest_subprocess("--gradcheck", "net", *QUICK)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*'net' is not a target*"])
+
+
+@WORKERS
+def test_a_misspelt_factory_is_one_usage_error(project, workers):
+    result = project.runpytest_subprocess("--gradcheck", "net:buld", "--gradcheck-isolation", "none", "-n", workers, *QUICK)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert result.stderr.str().count("has no attribute 'buld'") == 1
+    result.stderr.fnmatch_lines(["*Did you mean 'build'*"])
+    assert "failed" not in result.stdout.str()
+
+
+CONFIGURED = '''
+[tool.gradcheck_suite]
+budget = "quick"
+isolation = "none"
+properties = ["own"]
+select = ["numerics/finite-gradients", "mine"]
+ignore = ["numerics"]
+
+[tool.gradcheck_suite.targets."net:build"]
+mode = "both"
+
+[tool.gradcheck_suite.targets."net:build_wrong"]
+select = ["gradient-determinism", "backprop-agreement"]
+ignore = ["backprop-agreement"]
+'''
+
+
+def test_the_configuration_counts_and_options_win_over_it(project):
+    new("mine/own_statement", Path(project.path) / "own")
+    project.makepyprojecttoml(CONFIGURED)
+    words = ("--gradcheck", "net:build", "--gradcheck", "net:build_wrong", "--collect-only", "-q")
+    result = project.runpytest_subprocess(*words)
+    items = [line for line in result.outlines if line.startswith("gradcheck::")]
+    assert items == [*(f"gradcheck::net:build ({mode})::mine/own-statement" for mode in ("train", "eval")),
+                     "gradcheck::net:build_wrong::correctness/gradient-determinism"]
+    result = project.runpytest_subprocess(*words, "--gradcheck-select", "finite-gradients", "--gradcheck-ignore", "mine",
+                                          "--gradcheck-mode", "eval")
+    items = [line for line in result.outlines if line.startswith("gradcheck::")]
+    assert items == [f"gradcheck::{name}::numerics/finite-gradients" for name in ("net:build", "net:build_wrong")]
+
+
+def test_a_mistake_in_the_configuration_is_a_usage_error(project):
+    project.makepyprojecttoml("[tool.gradcheck_suite]\nselct = []\n")
+    result = project.runpytest_subprocess("--gradcheck", "net:build")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*Did you mean 'select'*"])
+
+
+def test_options_reach_the_model_and_what_was_stopped_is_incomplete(project):
+    project.makepyfile(net=WRONG + '''
+
+def double(output, targets):
+    raise RuntimeError("the loss was called")
+''')
+    result = project.runpytest_subprocess("--gradcheck", "net:build", "--gradcheck-loss", "net:double", "--gradcheck-isolation", "none",
+                                          "--gradcheck-report", "json", "-x", *QUICK)
+    result.assert_outcomes(failed=1, passed=1)
+    assert "the loss was called" in result.stdout.str()
+    (path,) = Path(project.path).glob("reports/*/report.json")
+    run = json.loads(path.read_text())["run"]
+    assert (run["complete"], run["checks_done"], run["checks_planned"]) == (False, 1, 2)
+    assert run["seconds"] > 0
+
+
+def test_a_foreign_file_that_speaks_of_properties_is_left_alone(pytester):
+    pytester.mkpydir("estate")
+    (Path(pytester.path) / "estate" / "houses.py").write_text('"""Houses."""\nfrom lots import Property\nPROPERTY = Property(3)\n')
+    pytester.makepyfile("def test_plain():\n    pass\n")
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)
 
 
 @WORKERS
