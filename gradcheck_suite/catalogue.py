@@ -143,8 +143,13 @@ def _literal(tree: ast.Module, name: str) -> tuple[str, ...]:
 
 
 def _level(tree: ast.Module) -> str:
-    value = _arguments(tree).get("level")
-    return value.attr.lower() if isinstance(value, ast.Attribute) else "requirement"
+    """The level of the property; ``requirement or indicator`` where a piece of its evidence may carry the other one."""
+    own = _arguments(tree).get("level")
+    level = own.attr.lower() if isinstance(own, ast.Attribute) else "requirement"
+    said = {name.attr.lower() for call in ast.walk(tree) if isinstance(call, ast.Call) for keyword in call.keywords
+            if keyword.arg == "level" and keyword.value is not own for name in ast.walk(keyword.value)
+            if isinstance(name, ast.Attribute) and isinstance(name.value, ast.Name) and name.value.id == "Level"}
+    return " or ".join(name for name in ("requirement", "indicator") if name in said | {level})
 
 
 def load(entry: Entry) -> Property:

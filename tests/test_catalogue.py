@@ -108,3 +108,10 @@ def test_a_file_that_cannot_be_loaded_is_named(folder, body, message):
 def test_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(UsageError, match="no such folder"):
         catalogue.entries([tmp_path / "nowhere"])
+
+
+def test_a_level_that_evidence_may_change_is_told():
+    levels = {entry.id: entry.level for entry in catalogue.entries()}
+    assert levels["gradient-determinism"] == levels["gradient-scale-per-layer"] == "requirement or indicator"
+    assert levels["optimizer-coverage"] == "requirement"
+    assert levels["initial-loss"] == "indicator"

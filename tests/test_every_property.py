@@ -17,7 +17,9 @@ def test_the_contract_holds(entry, clause):
 def test_what_is_read_without_running_agrees_with_what_is_loaded():
     for entry in ENTRIES:
         prop = catalogue.load(entry)
-        assert (prop.symptoms, prop.level.value) == (entry.symptoms, entry.level), f"{entry.name}: write symptoms and level as literals"
+        wrong = f"{entry.name}: write symptoms and level as literals"
+        assert prop.symptoms == entry.symptoms, wrong
+        assert prop.level.value in entry.level.split(" or "), wrong
 
 
 def test_ids_are_noun_phrases_without_verbs_of_judgement():

@@ -72,8 +72,8 @@ PROPERTY = Property(
 def listing(words: Sequence[str], folders: Sequence[Path] = ()) -> str:
     """The catalogue, one line a property: ``family/id``, level, statement; words choose ids, families and parts of symptoms."""
     entries = catalogue.choose(catalogue.entries(folders), words, partly=True)
-    width = max(len(entry.name) for entry in entries)
-    return "\n".join(f"{entry.name:<{width}}  {entry.level:<11}  {entry.statement}" for entry in entries)
+    width, wide = (max(map(len, column)) for column in zip(*((entry.name, entry.level) for entry in entries), strict=True))
+    return "\n".join(f"{entry.name:<{width}}  {entry.level:<{wide}}  {entry.statement}" for entry in entries)
 
 
 def explanation(word: str, folders: Sequence[Path] = ()) -> str:

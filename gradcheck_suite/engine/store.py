@@ -258,7 +258,7 @@ def find_case(runs: Path, text: str) -> tuple[Path, Case]:
         try:
             found = _named(folder, text)
         except UsageError as error:
-            passed.append(str(error))
+            passed.append(str(error).partition("\n")[0])
             continue
         if len(found) > 1:
             raise UsageError(f"{len(found)} cases in {folder} begin with {text!r}", instead="Write the whole id.")

@@ -180,3 +180,16 @@ def test_what_is_no_run_is_said_so(tmp_path: Path, text: str | None, words: str)
         (tmp_path / "results.jsonl").write_text(text)
     with pytest.raises(UsageError, match=words):
         list(read_events(tmp_path))
+
+
+def test_a_foreign_folder_among_the_runs_does_not_hide_a_case(tmp_path: Path) -> None:
+    with_case = tmp_path / "20260101-run"
+    store_all(with_case, events())
+    identifier = next((with_case / "cases").glob("*.json")).stem
+    for name, text in (("99990101-newer", '{"schema": 99}\n'), ("99990102-foreign", "hello\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.jsonl").write_text(text)
+    folder, case = find_case(tmp_path, identifier)
+    assert (folder, case.id) == (with_case, identifier)
+    with pytest.raises(UsageError, match=r"2 of 3 runs could not be read.*schema 99"):
+        find_case(tmp_path, "zzzzzzzz")

@@ -138,6 +138,26 @@ def test_progress_counts_checks_and_verdicts_on_a_terminal():
     assert "a note on [/bold][red]x[/red]" in text
 
 
+def test_ticks_move_the_bar_within_a_check_and_no_further():
+    stream = Terminal()
+    progress = ProgressConsumer(stream)
+    start, subject, check, finish, *_ = events()
+    for event in (start, subject, check):
+        progress.handle(event)
+    moved = []
+    for _ in range(30):
+        progress.tick(20)
+        moved.append(progress._progress.tasks[0].completed)
+    assert moved[0] == 0.05
+    assert sorted(moved) == moved
+    assert 0.9 < moved[-1] < 1
+    progress._progress.refresh()
+    assert "network 30" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    progress.handle(finish)
+    assert progress._progress.tasks[0].completed == 1
+    progress.close()
+
+
 def test_progress_can_be_closed_at_any_time():
     progress = ProgressConsumer(Terminal())
     progress.close()
