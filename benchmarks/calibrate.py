@@ -38,7 +38,8 @@ engine, as in an audit. A rate of 10⁻⁶, at which the standard budget works, 
 rates of 0.01 and of 0.001 instead. Properties whose interval follows `alpha` are given that alpha. Properties that need two deviating
 halves, each at a fixed rate, are read off their evidence at the level that a half passes with the root of the nominal rate. Where the
 interval contains a margin besides chance there is no nominal rate: the property judges as it does in an audit. Intervals are those of
-Clopper and Pearson at 95 %."""
+Clopper and Pearson at 95 %. Every row says how many repetitions it has: the command goes on where the last run ended, up to 3000 for
+trials whose draws are cheap."""
 
 
 @dataclass(frozen=True, slots=True)

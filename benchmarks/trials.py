@@ -132,7 +132,7 @@ TRIALS = (
           limit=two_lognormal_halves),
     Trial(property="batch-norm-growth-rate", true=normalised("batch_norm", 11), false=normalised("batch_norm", 11, slowed("15", 0.1)),
           margin=True, share=0.1),
-    Trial(property="layer-norm-growth-rate", true=normalised("layer_norm", 8), false=normalised("layer_norm", 8, slowed("15", 0.1)),
+    Trial(property="layer-norm-growth-rate", true=normalised("layer_norm", 8), false=normalised("layer_norm", 8, slowed("9", 0.1)),
           margin=True, share=0.1),
     Trial(property="weight-consistency", true=chain(4, 12, "relu", "he-normal", **_LOSS), fresh="weight_law", margin=True, share=1 / 3,
           false=chain(4, 12, "relu", "he-normal", gain("4", 0.01), **_LOSS)),

@@ -1,5 +1,7 @@
 """The calibration benchmark counts what it says, and its page has a row for every trial."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,8 @@ from gradcheck_suite import catalogue
 from gradcheck_suite.architectures.subjects import subject
 from gradcheck_suite.core.budget import BUDGETS
 from gradcheck_suite.engine.sources import LocalSource
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_intervals_are_those_of_clopper_and_pearson():
@@ -59,3 +63,10 @@ def test_an_interrupted_run_goes_on(tmp_path):
     assert "0/3 (" in text
     rows = {trial.property: row for trial, row in read(results)}
     assert (rows["weight-consistency"].cases, rows["weight-consistency"].controls) == (3, 2)
+
+
+def test_the_committed_page_is_that_of_the_committed_results():
+    rows = read(ROOT / "benchmarks" / "results" / "calibration.json")
+    assert (ROOT / "docs" / "calibration.md").read_text(encoding="utf-8") == page(rows)
+    beyond = [trial.property for trial, row in rows if row.cases and row.false_alarms(NOMINAL[-1]).interval()[0] > 2 * NOMINAL[-1]]
+    assert not beyond, f"false alarms above twice the nominal rate: {beyond}"
