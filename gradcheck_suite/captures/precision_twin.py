@@ -20,6 +20,8 @@ class PrecisionTwin:
         noise: relative difference of two runs of the model itself.
         sensitivity: relative change of the twin's gradient where its parameters change by one rounding error each, at random: what the
             model's conditioning makes of rounding (chaos, kinks), whatever the arithmetic.
+        crossing: the same change for 32 rounding errors where it is more than twice 32 times as large, so that kinks were crossed; else 0.
+            One rounding error crosses few of them, perhaps none in that draw and some in the model's own run.
         evaluation: whether both were run in evaluation mode because the model is random in training mode.
     """
 
@@ -34,3 +36,4 @@ class PrecisionTwin:
     noise: float
     sensitivity: float
     evaluation: bool
+    crossing: float = 0.0

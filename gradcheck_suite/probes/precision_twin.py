@@ -18,6 +18,7 @@ from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.subject import Batch, Setup, Subject
 
 Gradients = dict[str, torch.Tensor]
+_FURTHER = 32.0
 
 
 def precision_twin(subject: Subject, budget: Budget, seed: int) -> PrecisionTwin:
@@ -46,7 +47,7 @@ def precision_twin(subject: Subject, budget: Budget, seed: int) -> PrecisionTwin
             raise NotApplicable("the model is random in evaluation mode too")
         shapes = _shapes(setup)
         noise = _difference(own, _gradients(setup, seed)[1])
-    twin_loss, twin, moved = _twin(subject, seed, evaluation, torch.finfo(narrowest.dtype).eps, shapes)
+    twin_loss, twin, (moved, further) = _twin(subject, seed, evaluation, torch.finfo(narrowest.dtype).eps, shapes)
     parts = {name: float((own[name].double() - twin[name]).norm()) for name in own if name in twin}
     return PrecisionTwin(
         dtype=str(narrowest.dtype).removeprefix("torch."), eps=torch.finfo(narrowest.dtype).eps, difference=_difference(own, twin),
@@ -54,7 +55,13 @@ def precision_twin(subject: Subject, budget: Budget, seed: int) -> PrecisionTwin
         loss=loss, twin_loss=twin_loss, parameter=max(parts, key=lambda name: parts[name], default=""),
         noise=_finite(noise), evaluation=evaluation,
         sensitivity=_finite(_difference(moved, twin)),
+        crossing=_crossing(_finite(_difference(moved, twin)), _finite(_difference(further, twin))),
     )
+
+
+def _crossing(near: float, far: float) -> float:
+    """What crossing kinks changes, of the changes for one rounding error and for more of them: a smooth model's grow in proportion."""
+    return far if far > 2 * _FURTHER * near else 0.0
 
 
 class _Narrowest(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -71,8 +78,9 @@ class _Narrowest(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def _twin(subject: Subject, seed: int, evaluation: bool, eps: float, shapes: list[torch.Size]) -> tuple[float, Gradients, Gradients]:
-    """The twin's loss and gradients, and its gradients with every parameter off by a rounding error of the model's own format."""
+def _twin(subject: Subject, seed: int, evaluation: bool, eps: float, shapes: list[torch.Size]) -> tuple[float, Gradients, list[Gradients]]:
+    """The twin's loss and gradients, and its gradients with every parameter off by one rounding error of the model's own format, and by
+    ``_FURTHER`` of them."""
     setup = realise(subject, seed)
     with preserved(setup.model), torch.enable_grad():
         torch.set_default_dtype(torch.float64)
@@ -87,16 +95,24 @@ def _twin(subject: Subject, seed: int, evaluation: bool, eps: float, shapes: lis
                 raise NotApplicable("the outputs have other shapes in float64: they depend on the data")
             with preserved(setup.model):
                 loss, gradients = _gradients(replace(setup, batch=wide), seed)
-            generator = torch.Generator().manual_seed(derive(seed, "rounding"))
-            for parameter in setup.model.parameters():
-                if parameter.is_floating_point():
-                    parameter.data.mul_(1 + eps * torch.randn(parameter.shape, generator=generator).to(parameter))
-            _, moved = _gradients(replace(setup, batch=wide), seed)
+            moved = []
+            for times in (1.0, _FURTHER):
+                with preserved(setup.model):
+                    _round(setup.model, times * eps, derive(seed, "rounding"))
+                    moved.append(_gradients(replace(setup, batch=wide), seed)[1])
         except SubjectError as failure:
             raise NotApplicable(f"the model does not run in float64: {str(failure)[:120]}") from None
     if any(gradient.dtype != torch.float64 for gradient in gradients.values()):
         raise NotApplicable("the gradients of the float64 twin are not float64")
     return loss, gradients, moved
+
+
+def _round(model: torch.nn.Module, size: float, seed: int) -> None:
+    """Every parameter off by a random relative error of that size."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.data.mul_(1 + size * torch.randn(parameter.shape, generator=generator).to(parameter))
 
 
 def _shapes(setup: Setup) -> list[torch.Size]:
