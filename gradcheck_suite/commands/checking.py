@@ -149,7 +149,8 @@ def planned(request: AuditRequest, config: Config) -> "list[tuple[Target, Option
         modes = request.modes if request.modes != ("",) else ("train", "eval") if own.mode == "both" else (own.mode,)
         inputs = request.inputs or own.input or ((own.inputs,) if own.inputs else ())
         for mode in modes:
-            options = Options(inputs=inputs, targets=request.target_values, loss=request.loss or own.loss, mode=mode)  # type: ignore[arg-type]
+            options = Options(inputs=inputs, targets=request.target_values, loss=request.loss or own.loss, trial=bool(inputs),
+                              mode=mode)  # type: ignore[arg-type]
             target = parse(text)
             found.append((replace(target, text=f"{text} ({mode})") if len(modes) > 1 else target, options))
     return found

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from gradcheck_suite.core.budget import Budget
@@ -161,12 +162,11 @@ class ChildSource:
     @property
     def facts(self) -> SubjectFacts:
         """See ``CaptureSource.facts``."""
+        if self._facts is None and self._failed is None:
+            self._started()
         if self._facts is None:
-            if self._failed is None:
-                self._started()
-            if self._failed is not None:
-                raise self._failed
-        assert self._facts is not None
+            assert self._failed is not None
+            raise self._failed
         return self._facts
 
     def capture(self, probe: str) -> Any:
@@ -220,8 +220,6 @@ class ChildSource:
 
     def remedied(self, remedy: str) -> "ChildSource":
         """See ``RemediableSource.remedied``; between calls of ``prefetch`` it keeps no process."""
-        from dataclasses import replace
-
         changed = copy.copy(self)
         changed._order = replace(self._order, remedy=remedy)
         changed._child, changed._facts, changed._failed = None, None, None
@@ -230,6 +228,7 @@ class ChildSource:
 
     def _started(self) -> "Child | None":
         """A child that has built the target; ``None`` where that failed (``_failed`` is then the error)."""
+        from gradcheck_suite.engine.isolation.endings import ProcessEnded
         from gradcheck_suite.engine.isolation.parent import Child
 
         if self._child is None:
@@ -239,8 +238,15 @@ class ChildSource:
                 self._facts = self._child.facts()
             except (NotApplicable, SubjectError, UsageError) as error:
                 self._rest()
+                if isinstance(error, ProcessEnded) and getattr(self._order.options, "trial", False):
+                    return self._untried()
                 self._failed = TargetError(str(error)) if type(error) is UsageError else error
         return self._child
+
+    def _untried(self) -> "Child | None":
+        """A child that does not try the inputs first: a model whose forward pass ends the process is a finding of each probe."""
+        self._order = replace(self._order, options=replace(self._order.options, trial=False))
+        return self._started()
 
     def _ended(self, ending: "Ending") -> None:
         """Take in the end of the child; the probe that was running has its error."""
@@ -255,8 +261,6 @@ class ChildSource:
 
     def _placed(self, ending: "Ending") -> "Ending":
         """The ending with its module: from a second, traced run where the first one left no trace of it."""
-        from dataclasses import replace
-
         from gradcheck_suite.engine.isolation.parent import Child
 
         if ending.module is not None or (ending.seconds > _WORTH_TRACING and not ending.hung):
@@ -275,8 +279,7 @@ class ChildSource:
 
     def _shortened(self) -> float:
         """The deadline after a hang, in seconds."""
-        seconds = self._order.seconds
-        return max(seconds / _SECOND_CHANCE, min(seconds, _LEAST_CHANCE))
+        return max(self._order.seconds / _SECOND_CHANCE, min(self._order.seconds, _LEAST_CHANCE))
 
     def _left_out(self, pending: Sequence[str]) -> bool:
         """Give the remaining probes the error of those before, where these all ended in one way."""

@@ -28,12 +28,14 @@ class Options:
         targets: the loss's targets, in the same form.
         loss: ``pkg.module:loss``, called as ``loss(output, targets)``; a class is instantiated without arguments.
         mode: ``train``, ``eval``, or ``""``: as the factory leaves it.
+        trial: whether the given inputs are first tried in one forward pass, which tells a wrong shape as the target's error.
     """
 
     inputs: tuple[str, ...] = ()
     targets: str = ""
     loss: str = ""
     mode: Mode = ""
+    trial: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

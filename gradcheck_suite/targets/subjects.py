@@ -19,6 +19,7 @@ from gradcheck_suite.targets.inputs import from_specs, is_spec
 from gradcheck_suite.targets.loading import activate, import_root, load, told
 from gradcheck_suite.targets.models import copy_of_lazy, is_lazy, materialise, refuse_meta, unwrapped
 from gradcheck_suite.targets.returned import adjusted, generator_of, setup_of
+from gradcheck_suite.targets.trial import tried
 
 _NUMPY_SEEDS: Final = 1 << 32
 
@@ -30,7 +31,11 @@ def resolve(target: Target, options: Options) -> Subject:
         TargetError: it could not be imported, or what it names cannot be a subject.
         UsageError: an option has the wrong form.
     """
-    settings = settings_of(options, target.folder)
+    subject = _resolved(target, settings_of(options, target.folder))
+    return tried(subject, options.inputs) if options.trial and options.inputs else subject
+
+
+def _resolved(target: Target, settings: Settings) -> Subject:
     if target.kind in ("module", "file"):
         root = import_root(target)
         made = subject_of(load(target), settings, target.text)

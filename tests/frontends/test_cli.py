@@ -52,6 +52,9 @@ def test_a_model_that_leaves_silently_is_an_error_and_never_green(gradcheck, fol
     done = gradcheck("audit", "net.py:crash", *FAST, "--json", "out.json")
     assert done.returncode == 1, done.stdout + done.stderr
     assert findings(folder / "out.json")[0]["verdict"] == "error"
+    done = gradcheck("audit", "net.py:crash", *FAST, "--input", "2x3", "--json", "given.json")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "exit code 0" in findings(folder / "given.json")[0]["reason"]
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
@@ -61,6 +64,7 @@ def test_a_model_that_leaves_silently_is_an_error_and_never_green(gradcheck, fol
     (("audit", "net.py:missing"), ["missing"]),
     (("audit", "net.py:raises"), ["RuntimeError", "no weights today", "net.py"]),
     (("audit", "net.py:build", "--select", "bakprop-agreement"), ["Did you mean 'backprop-agreement'"]),
+    (("audit", "net.py:build", "--input", "8x7"), ["8x7", "shapes cannot be multiplied", "the module '0'", "it runs on --input 4x6"]),
     (("audit", "net.py:build", "--budget", "huge"), ["huge"]),
     (("audit", "net.py:build", "--json", "."), ["is a folder"]),
     (("report", "nowhere"), ["holds no run"]),

@@ -88,10 +88,14 @@ def as_subject_error(ending: Ending) -> SubjectError:
                         details=ending.details)
 
 
-def as_target_error(ending: Ending, target: str) -> TargetError:
+class ProcessEnded(TargetError):
+    """The import or the first build ended the process: it did not raise."""
+
+
+def as_target_error(ending: Ending, target: str) -> ProcessEnded:
     """The error of a target whose import or first build ended the process."""
     verb = "imported" if ending.stage == "import" else "built"
-    return TargetError(f"the target {target!r} could not be {verb}: its process {told(ending)}", details=ending.details)
+    return ProcessEnded(f"the target {target!r} could not be {verb}: its process {told(ending)}", details=ending.details)
 
 
 def not_run(error: SubjectError, times: int) -> SubjectError:
