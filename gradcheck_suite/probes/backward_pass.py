@@ -125,7 +125,7 @@ def _slope_statistics(slopes: torch.Tensor | None) -> tuple[float, float, float,
 def _channels(slopes: torch.Tensor) -> int:
     """Entries along the channel axis: the first after the samples of an image; of a sequence, which may have either, the shorter."""
     if slopes.dim() < 3:
-        return slopes.shape[-1]
+        return slopes.shape[-1] if slopes.dim() else 1
     return slopes.shape[1] if slopes.dim() > 3 else min(slopes.shape[1:])
 
 

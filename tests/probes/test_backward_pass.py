@@ -172,3 +172,19 @@ def test_slopes_without_a_bound_are_measured_against_the_largest_that_was_met(ac
     seen = backward_pass(subject(make, x if saturated == 0.25 else x * torch.tensor([0.1, 1.0, 3.0, 3.0]), loss=lambda y, _: y.sum(),
                                  targets=None), QUICK, 0)
     assert seen.saturated[-1] == pytest.approx(saturated)
+
+
+class Gate(nn.Module):
+    """An activation of a single number."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x):
+        return x * torch.sigmoid(self.gate)
+
+
+def test_an_activation_of_one_number_is_one_unit():
+    seen = backward_pass(subject(Gate, torch.randn(4, 3)), QUICK, 0)
+    assert (seen.kinds[0], seen.units[0], seen.channels[0]) == ("sigmoid", 1, 1)
