@@ -83,7 +83,7 @@ def facts(finding: Finding) -> tuple[tuple[str, str], ...]:
         ("statement", finding.statement),
         ("measured", str(evidence) if evidence is not None else ""),
         ("place", place_text(finding)),
-        ("seen", " ".join(dict.fromkeys(part for part in (note, own_message(finding), finding.reason) if part))),
+        ("seen", ". ".join(dict.fromkeys(part.rstrip(".") for part in (note, own_message(finding), finding.reason) if part))),
         ("ruled out", ", ".join(dict.fromkeys((*finding.ruled_out, *(evidence.ruled_out if evidence is not None else ()))))),
         ("remedies", "; ".join(map(trial_text, finding.remedies))),
         ("next", finding.reproduce),

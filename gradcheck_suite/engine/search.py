@@ -158,7 +158,7 @@ def unsearched(prop: Property) -> Finding:
 def layers_of(architecture: Architecture) -> str:
     """An architecture as a short list: its input, a line for every layer with its module path, and what is not usual about it."""
     tokens = f" of {architecture.vocabulary} tokens" if architecture.vocabulary else ""
-    lines = [f"{'input':<7}{architecture.batch} × {architecture.input_shape}{tokens}"]
+    lines = [f"{'input':<7}{' × '.join(map(str, (architecture.batch, *architecture.input_shape)))}{tokens}"]
     for path, inner in architecture.walk():
         lines.append(f"{path:<7}{inner if not inner.layers else inner.kind}")
     usual = {field.name: field.default for field in fields(Architecture)}
@@ -195,5 +195,5 @@ def _falsified(prop: Property, architecture: Architecture, finding: Finding, see
     network = Code(title=SMALLEST_NETWORK, text=layers_of(architecture))
     evidence = replace(finding.evidence, exhibits=(network, *exhibits, script)) if finding.evidence is not None else None
     listed = " → ".join(map(repr, architecture.layers))
-    message = f"{finding.message}. Smallest network found, the first of {examples} drawn made smaller: {listed}"
+    message = f"{finding.message}. Smallest network found, after {examples} drawn: {listed}"
     return replace(finding, subject=SUBJECT, evidence=evidence, message=message)

@@ -108,4 +108,4 @@ def test_a_property_without_a_domain_says_that_it_was_not_searched():
 
 def test_a_network_is_told_as_a_list_of_its_layers():
     network = Architecture(input_shape=(3,), batch=2, layers=(layer("residual", layer("dense", units=3)), layer("relu")), loss="mse")
-    assert layers_of(network).splitlines() == ["input  2 × (3,)", "0      residual", "0.0    dense(units=3)", "1      relu()", "loss: mse"]
+    assert layers_of(network).splitlines() == ["input  2 × 3", "0      residual", "0.0    dense(units=3)", "1      relu()", "loss: mse"]

@@ -25,6 +25,19 @@ def slow():
     return Slow(2, 2), (torch.randn(2, 2),)
 """
 
+INDICATOR = '''"""There are a thousand parameters."""
+
+from gradcheck_suite.core.evidence import Evidence, Level
+from gradcheck_suite.core.property import Property
+
+
+def measure(backward_pass):
+    return Evidence(quantity="parameters", value=float(len(backward_pass.parameter_gradient_nonfinite)), error=0.0, low=1e3, high=1e9)
+
+
+PROPERTY = Property(measure=measure, level=Level.INDICATOR)
+'''
+
 
 def at(module, verdict=Verdict.VIOLATED):
     evidence = Evidence(quantity="q", value=1.0, error=0.0, low=0.0, high=0.0, where=Where(module=module))
@@ -107,16 +120,14 @@ def test_a_search_tells_what_it_did_not_search(gradcheck, tmp_path):
 
 
 def test_a_run_that_fails_on_indicators_is_judged_alike_afterwards(gradcheck, tmp_path):
-    (tmp_path / "flat.py").write_text("import torch\n\n\ndef build():\n    model = torch.nn.Sequential(torch.nn.Linear(8, 8), "
-                                      "torch.nn.ReLU(), torch.nn.Linear(8, 2))\n    torch.nn.init.normal_(model[0].weight, std=200.0)\n"
-                                      "    return {'model': model, 'inputs': torch.randn(64, 8), 'targets': torch.randn(64, 2), "
-                                      "'loss': torch.nn.functional.mse_loss}\n")
-    words = ("audit", "flat.py:build", "-s", "initial-loss", "-b", "quick", "-q", "--junit", "out.xml")
+    (tmp_path / "own" / "mine").mkdir(parents=True)
+    (tmp_path / "own" / "mine" / "many_outputs.py").write_text(INDICATOR)
+    words = ("audit", "net.py:build", "-s", "many-outputs", "--properties", "own", "-b", "quick", "-q", "--junit", "out.xml")
     assert gradcheck(*words).returncode == 0
     done = gradcheck(*words, "--fail-on", "indicator")
     assert done.returncode == 1
     assert 'failures="1"' in (tmp_path / "out.xml").read_text()
-    assert "1 indicator is violated in flat.py:build" in done.stdout
+    assert "1 indicator is violated in net.py:build" in done.stdout
     first, second = sorted((tmp_path / "reports").iterdir())
     codes = {gradcheck("report", str(run), *more).returncode for run, more in ((first, ("--fail-on", "indicator")), (second, ()))}
     assert codes == {1}
