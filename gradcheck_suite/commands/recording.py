@@ -170,7 +170,8 @@ class Recorder:
         choice, planned = self._asked.choice, self._planned | self._checks.keys()
         unfinished = len(planned - self._ended)
         facts = described(("pytest", *self._config.invocation_params.args), choice.seed, choice.budget, len(planned))
-        events: list[Event] = [RunStarted(run=replace(facts, started=self._began.isoformat(timespec="seconds")))]
+        facts = replace(facts, started=self._began.isoformat(timespec="seconds"), fail_on=self._asked.fail_on)
+        events: list[Event] = [RunStarted(run=facts)]
         for opening in self._asked.openings:
             known = SubjectFacts(name=opening.name, target=opening.name)
             events.append(SubjectStarted(subject=self.subjects.get(opening.name, known)))

@@ -66,7 +66,8 @@ def merged(paths: Sequence[Path]) -> Report:
             kept[check] = min(before, findings, key=lambda group: urgency(_worst(group))[:2])
     flat = ranked(sorted((finding for group in kept.values() for finding in group), key=urgency))
     notes = [note for report in reports for note in report.run.notes]
-    run = replace(reports[0].run, complete=all(report.run.complete for report in reports), checks_done=len(kept),
+    strictest = Level.INDICATOR if any(report.run.fail_on is Level.INDICATOR for report in reports) else Level.REQUIREMENT
+    run = replace(reports[0].run, fail_on=strictest, complete=all(report.run.complete for report in reports), checks_done=len(kept),
                   checks_planned=sum(report.run.checks_planned for report in reports) - sum(report.run.checks_done for report in reports)
                   + len(kept), seconds=sum(report.run.seconds for report in reports),
                   broken=tuple(dict.fromkeys(text for report in reports for text in report.run.broken)),

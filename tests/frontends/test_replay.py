@@ -131,3 +131,17 @@ def test_a_run_that_fails_on_indicators_is_judged_alike_afterwards(gradcheck, tm
     first, second = sorted((tmp_path / "reports").iterdir())
     codes = {gradcheck("report", str(run), *more).returncode for run, more in ((first, ("--fail-on", "indicator")), (second, ()))}
     assert codes == {1}
+
+
+def test_runs_that_are_merged_fail_on_what_the_strictest_of_them_fails_on(tmp_path):
+    from gradcheck_suite.commands.results import judged as judged_anew
+    from gradcheck_suite.commands.results import merged
+    from tests.reporting import samples
+
+    paths = []
+    for level in Level:
+        run = replace(samples.RUN, fail_on=level)
+        paths.append(samples.report_of([samples.dead_units()], run=run).to_json(tmp_path / f"{level}.json"))
+    assert merged(paths).exit_code() == merged(paths[::-1]).exit_code() == 1
+    assert merged(paths[:1]).exit_code() == 0
+    assert judged_anew(merged(paths[:1]), Level.INDICATOR).exit_code() == 1
