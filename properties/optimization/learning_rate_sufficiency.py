@@ -18,7 +18,7 @@ by which the loss's fall so far would have to grow. What counts is how much more
 Error
 -----
 None is claimed for the difference of two runs from the same start; a cause must explain more than half. Where the owner trains for longer
-than the probe, the error is what the set-up is expected to gain until then.
+than the probe, the error is what the set-up is expected to gain until then, and half of the range over the initialisations.
 
 When violated
 -------------
@@ -57,7 +57,8 @@ def measure(training: Training) -> Evidence:
     best = max(faster(training), key=training.advantage)
     share = training.advantage(best)
     further = training.outlook - training.gain
-    error = further if further > 0 and not training.failing else 0.0
+    gains = [attempt.gain for attempt in training.attempts]
+    error = 0.0 if training.failing else max(further, 0.0) + (max(gains) - min(gains)) / 2.0
     rate = training.learning_rate
     note = "" if share - error <= 0.5 else (
         f"learning rate too low: with {rate * best.factor:.2g} in place of {rate:.2g} the same set-up explains {best.gain:.0%} of the best "
