@@ -1,7 +1,7 @@
 """``gradcheck audit --resume RUN``: what a run was asked is on disk beside its results, and a resumed run is asked the same."""
 
+import contextlib
 import json
-import sys
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,15 +18,13 @@ _OPTIONS: Final = {"targets": "the targets:", "inputs": "--input", "target_value
 
 
 def record(folder: Path, request: "AuditRequest", choice: "Choice", config: Config) -> None:
-    """Put what a run is asked beside its results. A folder that cannot be written costs a message: the store says the rest."""
+    """Put what a run is asked beside its results. Where the folder cannot be written the store says so, once for both."""
     from gradcheck_suite.engine.store import write_whole
 
     data = {"folder": str(Path.cwd()), "request": asdict(request), "choice": asdict(choice), "config": config.model_dump(mode="json")}
-    try:
+    with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / ASKED, json.dumps(data, indent=1, default=str))
-    except OSError as error:
-        print(f"gradcheck: {folder} cannot be written, so that this run cannot be resumed: {error.strerror or error}", file=sys.stderr)
 
 
 def resumed(
