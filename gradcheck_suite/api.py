@@ -1,5 +1,7 @@
 """The front doors as functions: ``audit``, ``assert_gradients``, ``parametrize``, ``check_gradient``."""
 
+import contextlib
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never
@@ -25,7 +27,7 @@ def audit(
     *,
     kwargs: Any = None,
     targets: Any = None,
-    loss: Callable[..., Any] | None = None,
+    loss: Callable[..., Any] | str | None = None,
     optimizer: Callable[..., Any] | None = None,
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
@@ -43,13 +45,15 @@ def audit(
         inputs: a tensor, a tuple of arguments, a mapping of keyword arguments, or a shape such as ``(8, 3, 32, 32)``.
         kwargs: keyword arguments beside ``inputs``.
         targets: what the loss compares the output with.
-        loss: ``(output, targets) -> scalar``; without one, all floating outputs are contracted with a random cotangent.
+        loss: ``(output, targets) -> scalar``, or ``"pkg.module:loss"``; without one, all floating outputs are contracted with a
+            random cotangent.
         optimizer: ``(parameters) -> Optimizer``.
         select: property ids, families or symptoms to check; all where empty.
         ignore: those to leave out.
         budget: ``"quick"``, ``"standard"`` or ``"thorough"``.
         seed: of everything random.
-        isolation: ``"none"`` runs in this process; ``"process"`` (target strings only) in child processes.
+        isolation: ``"none"`` runs in this process; ``"process"`` (target strings only) in child processes, which are given tensors,
+            shapes and texts as they are, and functions by the name under which they can be imported.
         properties: further folders of properties.
 
     Returns:
@@ -61,10 +65,17 @@ def audit(
     from gradcheck_suite.targets import Settings
 
     _spelt(unknown, ("inputs", *_OPTIONS), "audit")
-    settings = Settings(inputs=inputs, kwargs=kwargs, targets=targets, loss=loss, optimizer=optimizer)
+    given: Any = Settings(inputs=inputs, kwargs=kwargs, targets=targets, loss=loss, optimizer=optimizer)
+    label = target if isinstance(target, str) else str(getattr(target, "__name__", type(target).__name__))
     chosen = selected(select, ignore, properties)
-    open_source = opener(target, settings, budget, seed, isolation)
-    return _report([open_source], chosen, ("audit", str(getattr(target, "__name__", type(target).__name__))), seed, budget)
+    with contextlib.ExitStack() as until_the_end:
+        if isolation == "process" and isinstance(target, str):
+            from gradcheck_suite.targets import parse
+            from gradcheck_suite.targets.carried import options_of
+
+            folder = until_the_end.enter_context(tempfile.TemporaryDirectory(prefix="gradcheck-"))
+            target, given = parse(target), options_of(given, Path(folder))
+        return _report([opener(target, given, budget, seed, isolation)], chosen, ("audit", label), seed, budget)
 
 
 def assert_gradients(model: Any, *inputs: Any, **options: Any) -> None:
@@ -205,7 +216,7 @@ def opener(target: Any, settings: Any, budget: str, seed: int, isolation: str) -
     """
     from gradcheck_suite.core import budget as budgets
     from gradcheck_suite.engine import sources
-    from gradcheck_suite.targets import Options, Target, parse, resolve, subject_of
+    from gradcheck_suite.targets import Target, resolve, subject_of
 
     size = budgets.budget(budget)
     if isolation == "none":
@@ -213,10 +224,9 @@ def opener(target: Any, settings: Any, budget: str, seed: int, isolation: str) -
         return lambda: sources.LocalSource(subject, size, seed)
     if isolation != "process":
         raise UsageError(f"unknown isolation {isolation!r}", allowed="none, process", instead='Write isolation="process".')
-    if not isinstance(target, str | Target):
+    if not isinstance(target, Target):
         raise UsageError(f"isolation needs a target string, got {type(target).__name__}", instead='Write "pkg.module:factory".')
-    parsed, options = (target, settings) if isinstance(target, Target) else (parse(target), Options())
-    return lambda: sources.ChildSource(parsed, options, size, seed, sources.Limits())
+    return lambda: sources.ChildSource(target, settings, size, seed, sources.Limits())
 
 
 def _report(openers: "list[Callable[[], CaptureSource]]", properties: "tuple[Property, ...]", command: tuple[str, ...], seed: int,

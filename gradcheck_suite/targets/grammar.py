@@ -47,7 +47,7 @@ class Settings:
             ``Options.inputs``); or a callable ``seed -> any of these``.
         kwargs: keyword arguments beside ``inputs``.
         targets: second argument of the loss.
-        loss: ``(output, targets) -> scalar``.
+        loss: ``(output, targets) -> scalar``, or its text as in ``Options.loss``.
         optimizer: ``(parameters) -> torch.optim.Optimizer``.
         mode: ``train``, ``eval``, or ``""``.
     """

@@ -79,8 +79,11 @@ def subject_of(value: Any, settings: Settings, name: str) -> Subject:
     """See ``gradcheck_suite.targets.subject_of``."""
     if settings.mode not in ("", "train", "eval"):
         raise UsageError(f"unknown mode {settings.mode!r}", allowed="train, eval", instead="Leave it out to keep the model's own mode.")
+    if isinstance(settings.loss, str):
+        settings = replace(settings, loss=settings_of(Options(loss=settings.loss), "").loss)
     if isinstance(value, str):
-        value = resolve(parse(value), Options())
+        made = _resolved(parse(value), settings)
+        return replace(made, name=name or made.name)
     if isinstance(value, Subject):
         build, wider = value.setup, value.widened
         return replace(value, name=name or value.name, setup=lambda seed: adjusted(build(seed), settings, seed),

@@ -84,3 +84,27 @@ def test_an_instance_cannot_be_redrawn_and_the_report_says_so():
     model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
     report = audit(model, torch.randn(2, 8), select=["gradient-scale-across-depth"], budget="quick")
     assert report.summary["not-applicable"] == 1
+
+
+PICKY = """
+import torch
+
+
+class Net(torch.nn.Module):
+    def forward(self, x, scale=1.0):
+        assert (tuple(x.shape), scale) == ((2, 5), 3.0)
+        return torch.tanh(x) * scale
+"""
+
+
+def test_isolated_and_in_this_process_the_same_batch_is_judged(tmp_path, monkeypatch):
+    (tmp_path / "net.py").write_text(PICKY)
+    monkeypatch.chdir(tmp_path)
+    x, y = torch.randn(2, 5), torch.randn(2, 5)
+    for isolation in ("none", "process"):
+        given = {"kwargs": {"scale": 3.0}, "targets": y, "loss": nn.functional.mse_loss, "isolation": isolation}
+        report = audit("net.py:Net", x, select=["finite-gradients"], budget="quick", **given)
+        assert report.ok, str(report)
+        assert report.run.command == ("audit", "net.py:Net")
+    with pytest.raises(UsageError, match="an optimizer cannot be given to child processes"):
+        audit("net.py:Net", x, optimizer=torch.optim.SGD, isolation="process")

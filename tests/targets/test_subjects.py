@@ -107,3 +107,9 @@ def test_a_subject_passes_and_may_be_adjusted() -> None:
 def test_what_cannot_be_audited_is_said_so(value: Any) -> None:
     with pytest.raises(UsageError, match="cannot be audited"):
         subject_of(value)
+
+
+def test_a_loss_may_be_given_by_its_name_and_a_target_s_text_with_inputs_that_no_layer_tells():
+    setup = subject_of("torch.nn:Identity", Settings(inputs=(2, 3), loss="torch.nn:MSELoss")).setup(0)
+    assert setup.batch.args[0].shape == (2, 3)
+    assert type(setup.loss).__name__ == "MSELoss"
