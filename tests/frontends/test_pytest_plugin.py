@@ -61,7 +61,7 @@ def test_a_failure_is_replayed_until_it_is_fixed(project, capsys):
     assert replay(printed[-1], runs) == 1
     assert replay(crashed[0], runs) == 1
     told = capsys.readouterr().out
-    assert "\nSTILL FAILS\n" in told
+    assert "\nSTILL FAILS here\n" in told
     assert "STILL FAILS: the check ended with an error, as it did" in told
     project.makepyfile(net=WRONG.replace("1.01", "1.0"))
     assert replay(printed[-1], runs) == 0
