@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradcheck_suite.core.errors import UsageError
-from gradcheck_suite.core.events import Event, Run
+from gradcheck_suite.core.errors import TargetError, UsageError
+from gradcheck_suite.core.events import Event, Run, RunFinished, RunStarted
 from gradcheck_suite.core.evidence import Level
-from gradcheck_suite.core.report import Report
+from gradcheck_suite.core.report import Report, fold
 
 if TYPE_CHECKING:
     from gradcheck_suite.reporting.console import ProgressConsumer
@@ -66,6 +66,9 @@ def execute(
     with stoppable():
         try:
             report, stopped = collect(events, store.handle, progress.handle, earlier=earlier)
+        except TargetError as error:
+            unbuilt(facts, error, folder, outputs)
+            raise
         finally:
             progress.close()
             store.close()
@@ -76,6 +79,12 @@ def execute(
         if outputs.view:
             _open(written)
     return 128 + stopped if stopped else report.exit_code()
+
+
+def unbuilt(facts: Run, error: TargetError, folder: Path, outputs: Outputs) -> None:
+    """Write what was asked for of a run whose only target could not be built: files that say so, where a reader waits for them."""
+    if outputs.files:
+        deliver(fold([RunStarted(run=facts), RunFinished(seconds=0.0, broken=(str(error),))]), folder, outputs)
 
 
 def show(report: Report, outputs: Outputs) -> None:

@@ -164,3 +164,12 @@ def test_a_broken_target_does_not_take_its_sibling_along(gradcheck, folder):
     assert done.returncode == 2, done.stdout + done.stderr
     assert "no weights today" in done.stderr
     assert [f["verdict"] for f in findings(folder / "out.json")] == ["holds"]
+
+
+def test_files_that_were_asked_for_say_that_the_only_target_could_not_be_built(gradcheck, folder):
+    (folder / "bad.py").write_text("def build():\n    raise RuntimeError('no weights')\n")
+    done = gradcheck("audit", "bad.py:build", *FAST, "--junit", "out.xml", "--markdown", "out.md")
+    assert done.returncode == 2
+    assert 'errors="1"' in (folder / "out.xml").read_text()
+    assert "no weights" in (folder / "out.xml").read_text()
+    assert "1 target could not be built" in (folder / "out.md").read_text()
