@@ -1,5 +1,7 @@
 """The functions: audit, assert_gradients; in this process, leaving the model as it was."""
 
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -98,13 +100,14 @@ class Net(torch.nn.Module):
 
 
 def test_isolated_and_in_this_process_the_same_batch_is_judged(tmp_path, monkeypatch):
-    (tmp_path / "net.py").write_text(PICKY)
+    (tmp_path / "picky_net.py").write_text(PICKY)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
     x, y = torch.randn(2, 5), torch.randn(2, 5)
     for isolation in ("none", "process"):
         given = {"kwargs": {"scale": 3.0}, "targets": y, "loss": nn.functional.mse_loss, "isolation": isolation}
-        report = audit("net.py:Net", x, select=["finite-gradients"], budget="quick", **given)
+        report = audit("picky_net.py:Net", x, select=["finite-gradients"], budget="quick", **given)
         assert report.ok, str(report)
-        assert report.run.command == ("audit", "net.py:Net")
+        assert report.run.command == ("audit", "picky_net.py:Net")
     with pytest.raises(UsageError, match="an optimizer cannot be given to child processes"):
-        audit("net.py:Net", x, optimizer=torch.optim.SGD, isolation="process")
+        audit("picky_net.py:Net", x, optimizer=torch.optim.SGD, isolation="process")
