@@ -180,6 +180,8 @@ def objective(setup: Setup, output: Any, seed: int) -> torch.Tensor:
     outputs = [tensor for tensor in floating(output) if tensor.requires_grad]
     if not outputs and not any(parameter.requires_grad for parameter in setup.model.parameters()):
         raise NotApplicable("no parameter of the model requires a gradient")
+    if not outputs and output is None:
+        raise SubjectError("no floating output can be differentiated: the model returns None, and there is no loss", stage="forward")
     if not outputs and not tensors(output):
         raise NotApplicable(f"no tensor is found in what the model returns, a {type(output).__name__}, and there is no loss that reads it")
     if not outputs:

@@ -45,7 +45,7 @@ def failing(training: Training) -> str | None:
     """There is a failure to explain, and the trial was run."""
     unmet = training.nothing_to_explain()
     if unmet is None and not training.trial(CHANGE):
-        return training.untried("there are no numeric inputs that vary")
+        return training.untried("all numeric inputs have mean 0 and deviation 1 already, or there are none that vary")
     return unmet
 
 
@@ -61,6 +61,10 @@ def measure(training: Training) -> Evidence:
                     low=float("-inf"), high=0.5, where=Where(), note=note, exhibits=curve)
 
 
+def _scaled(strength: float) -> Defect:
+    return Defect(kind="scaled-inputs", module="", strength=strength)
+
+
 _NET = Architecture(input_shape=(6,), layers=(layer("dense", units=16), layer("relu"), layer("dense", units=3)), loss="cross-entropy",
                     batch=16, optimizer="sgd", learning_rate=0.3)
 _DEEP = tuple(item for _ in range(10) for item in (layer("dense", units=6), layer("sigmoid")))
@@ -71,6 +75,6 @@ PROPERTY = Property(
     conditions=(failing,),
     symptoms=("unnormalised inputs", "inputs not standardised", "input scale"),
     remedies=("normalized-inputs", "lower-learning-rate", "batch-normalization"),
-    holds_for=(_NET.changed(layers=(layer("dense", units=6), *_DEEP, layer("dense", units=3))),),
-    fails_for=(_NET.changed(defects=(Defect(kind="scaled-inputs", module="", strength=1e3),)),),
+    holds_for=(_NET.changed(layers=(layer("dense", units=6), *_DEEP, layer("dense", units=3)), defects=(_scaled(4.0),)),),
+    fails_for=(_NET.changed(defects=(_scaled(1e3),)),),
 )

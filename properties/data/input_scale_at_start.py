@@ -47,7 +47,7 @@ def wrong(training: Training, unit_activity: UnitActivity) -> str | None:
     if not _high(training) and not _saturated(unit_activity):
         return NoFailure("the initial loss is near the best constant output's, and no sigmoid or tanh is saturated")
     if math.isnan(training.standardised_start) and not unit_activity.standardised:
-        return "there are no numeric inputs that vary"
+        return "all numeric inputs have mean 0 and deviation 1 already, or there are none that vary"
     return None
 
 
@@ -92,7 +92,8 @@ PROPERTY = Property(
     conditions=(wrong,),
     symptoms=("unnormalised inputs", "inputs not standardised", "input scale"),
     remedies=("normalized-inputs",),
-    holds_for=(_NET.changed(defects=(Defect(kind="gain", module="0", strength=300.0),)),),
+    holds_for=(_NET.changed(defects=(Defect(kind="gain", module="0", strength=300.0),
+                                      Defect(kind="scaled-inputs", module="", strength=4.0))),),
     fails_for=(_NET.changed(defects=(Defect(kind="scaled-inputs", module="", strength=300.0),)),
                _NET.changed(layers=_RECTIFIED, loss="cross-entropy", values="large")),
 )
