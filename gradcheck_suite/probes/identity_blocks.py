@@ -29,7 +29,8 @@ def identity_blocks(subject: Subject, budget: Budget, seed: int) -> IdentityBloc
     """
     setup = realise(subject, seed)
     with preserved(setup.model), torch.enable_grad():
-        found = _identities(setup)
+        with failures("a block alone"):
+            found = {path: call for path, call in _identities(setup).items() if _elsewhere(setup.model, path, call, derive(seed, path))}
         if not found:
             raise NotApplicable("no block is the identity because a weight of its branch is zero")
         rows = []
@@ -79,6 +80,20 @@ def _copied(x: torch.Tensor, output: torch.Tensor) -> bool:
 
 def _inside(path: str, outer: str) -> bool:
     return path != outer and path.startswith(f"{outer}." if outer else "")
+
+
+def _elsewhere(model: nn.Module, path: str, call: Call, seed: int) -> bool:
+    """Whether the block is the identity at another input too: a normalisation gives unit vectors back, and is none.
+
+    The other input has the same signs and zeros, so that a rectifier behind the sum is no difference.
+    """
+    values = [tensor.detach() for tensor in floating(call[:2])]
+    given = values[call[2]]
+    factors = 1.0 + torch.rand(given.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(given)
+    values[call[2]] = given * factors
+    args, kwargs = replaced(call[:2], values)
+    with preserved(model), torch.no_grad():
+        return torch.equal(floating(model.get_submodule(path)(*args, **kwargs))[0], values[call[2]])
 
 
 def _alone(module: nn.Module, call: Call, seed: int) -> tuple[int, int, float]:

@@ -70,3 +70,16 @@ def test_other_models_have_no_identity_blocks():
     for make in (lambda: nn.Sequential(nn.Linear(4, 4), nn.ReLU()), lambda: nn.Sequential(nn.Identity(), nn.Identity())):
         with pytest.raises(NotApplicable, match="no block is the identity"):
             capture(make)
+
+
+class Direction(Gated):
+    def forward(self, x):
+        return torch.nn.functional.normalize(super().forward(x), dim=-1)
+
+
+def test_what_gives_back_unit_vectors_alone_is_no_identity():
+    def setup(seed):
+        return Setup(nn.Sequential(Direction()), Batch((torch.eye(4),)))
+
+    with pytest.raises(NotApplicable):
+        identity_blocks(Subject("model", setup), BUDGETS["quick"], 0)
