@@ -1,9 +1,14 @@
-"""Shared by all tests: one torch thread, the default dtype put back, and the option that tells the wheel test where the wheel is."""
+"""Shared by all tests: one torch thread, the default dtype put back, examples that repeat, and where the wheel test finds the wheel."""
 
 import os
 import sys
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("exploring")
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -41,6 +41,8 @@ class Axis:
         first, last = math.ceil(self.low - 1e-9), math.floor(self.high + 1e-9)
         if last > first:
             return [float(tick) for tick in range(first, last + 1, max(1, math.ceil((last - first) / 5)))]
+        if max(abs(self.low), abs(self.high)) > math.log10(_HUGE):
+            return [float(first)] if first == last else []
         return [math.log10(tick) for tick in _round_ticks(10.0**self.low, 10.0**self.high) if tick > 0]
 
     def label(self, place: float) -> str:

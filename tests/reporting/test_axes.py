@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradcheck_suite.reporting.axes import axis_of, integers
+from gradcheck_suite.reporting.axes import Axis, axis_of, integers
 
 NUMBERS = st.lists(st.floats(), max_size=8)
 
@@ -61,3 +61,8 @@ def test_zero_has_no_place_on_a_logarithmic_axis():
 def test_whole_numbers():
     assert integers([1.0, 2.0, math.nan])
     assert not integers([1.5])
+
+
+@pytest.mark.parametrize("exponent", [307.5, -307.5])
+def test_logarithmic_axes_reach_the_ends_of_floating_point(exponent):
+    assert all(abs(tick) <= 308 for tick in Axis(exponent - 0.5, exponent + 0.6, True).ticks())
