@@ -15,7 +15,7 @@ from gradcheck_suite.engine.sources import ChildSource, Limits, LocalSource
 from gradcheck_suite.targets import Options, parse, resolve
 
 ROOT = Path(__file__).resolve().parents[2]
-FEW = replace(budget("standard"), draws=6)
+FEW = replace(budget("standard"), draws=12)
 
 
 def findings_of(path, *names, isolated=False):
@@ -37,8 +37,9 @@ def findings_of(path, *names, isolated=False):
 
 
 @pytest.mark.parametrize("isolated", [False, True])
-def test_deep_relus_are_cured_by_he_and_not_brought_into_the_band_by_batch_normalisation(isolated):
-    found = findings_of(f"{ROOT}/examples/deep_relu.py:build_default", "gradient-scale-across-depth", isolated=isolated)
+def test_deep_relus_are_cured_by_he_and_not_brought_into_the_band_by_batch_normalisation(isolated, monkeypatch):
+    monkeypatch.chdir(ROOT)  # a target's name decides its draws
+    found = findings_of("examples/deep_relu.py:build_default", "gradient-scale-across-depth", isolated=isolated)
     ((finding, trials),) = found["gradient-scale-across-depth"]
     he, norm, skip = (trials[name] for name in ("he-initialization", "batch-normalization", "residual-connections"))
     assert finding.evidence.value < -20
