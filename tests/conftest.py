@@ -1,4 +1,4 @@
-"""Shared by all tests: one torch thread, the default dtype put back, examples that repeat, and where the wheel test finds the wheel."""
+"""Shared by all tests: one torch thread, seeds and default dtype put back, examples that repeat, and where the wheel test finds the wheel."""
 
 import os
 import sys
@@ -19,9 +19,23 @@ def pytest_addoption(parser):
     parser.addoption("--wheel-folder", default="", help="folder with the built wheel, for tests/test_wheel.py")
 
 
+def seeded():
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(0)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report():
+    """What a module draws while it is imported shall not depend on the modules imported before it."""
+    seeded()
+    return (yield)
+
+
 @pytest.fixture(autouse=True)
-def default_dtype_put_back():
-    """A planted defect leaks its dtype on purpose; no other test shall see it."""
+def torch_as_new():
+    """Draws do not depend on the tests run before; a planted defect leaks its dtype on purpose, and no other test shall see it."""
+    seeded()
     yield
     torch = sys.modules.get("torch")
     if torch is not None and torch.get_default_dtype() != torch.float32:
