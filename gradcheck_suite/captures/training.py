@@ -263,6 +263,13 @@ class Training:
         return tuple(trial for trial in self.trials if trial.change == change)
 
 
+def norm_curve(norms: np.ndarray, what: str) -> Curve:
+    """The norms (S) of what is named, step by step, where they are finite and not zero."""
+    known = np.flatnonzero(np.isfinite(norms) & (norms > 0))
+    line = Series(name=f"norm of the {what}", x=tuple(map(float, known)), y=tuple(map(float, norms[known])))
+    return Curve(title=f"{what.capitalize()} over the short training", x_label="step", y_label="norm", series=(line,), log_y=True)
+
+
 def _mean(gains: list[float]) -> float:
     return gains[0] if len(gains) == 1 else float(np.mean([max(gain, -1.0) if not math.isnan(gain) else gain for gain in gains]))
 

@@ -35,10 +35,9 @@ Goodfellow, Bengio and Courville, Deep Learning, MIT Press 2016, sections 6.3.1 
 
 import math
 
-from gradcheck_suite.captures.training import Training
+from gradcheck_suite.captures.training import Training, norm_curve
 from gradcheck_suite.core.architecture import Architecture, layer
 from gradcheck_suite.core.evidence import Evidence, Level, Where
-from gradcheck_suite.core.exhibits import Curve, Series
 from gradcheck_suite.core.property import Property
 
 _MOST = 0.5 * 23 * math.log10(2.0)
@@ -63,14 +62,7 @@ def measure(training: Training) -> Evidence:
     elif value + error < -_MOST:
         note = f"fading gradient during the training: {ends}, while the loss is no better than the best constant's; units die or saturate"
     return Evidence(quantity="change of the gradient's norm over the training", value=value, error=error, low=-_MOST, high=_MOST,
-                    unit="decades", where=Where(), note=note, exhibits=(_curve(training),))
-
-
-def _curve(training: Training) -> Curve:
-    norms = training.own.gradient_norms
-    known = [step for step in range(norms.size) if math.isfinite(norms[step]) and norms[step] > 0]
-    line = Series(name="norm of the gradient", x=tuple(map(float, known)), y=tuple(float(norms[step]) for step in known))
-    return Curve(title="Gradient over the short training", x_label="step", y_label="norm", series=(line,), log_y=True)
+                    unit="decades", where=Where(), note=note, exhibits=(norm_curve(own.gradient_norms, "gradient"),))
 
 
 _NET = Architecture(input_shape=(6,), layers=(layer("dense", units=16), layer("relu"), layer("dense", units=3)), loss="mse", batch=16)

@@ -33,10 +33,9 @@ Goodfellow, Bengio and Courville, Deep Learning, MIT Press 2016, sections 7.1.1 
 
 import math
 
-from gradcheck_suite.captures.training import Training
+from gradcheck_suite.captures.training import Training, norm_curve
 from gradcheck_suite.core.architecture import Architecture, Defect, layer
 from gradcheck_suite.core.evidence import Evidence, Level, Where
-from gradcheck_suite.core.exhibits import Curve, Series
 from gradcheck_suite.core.property import Property
 
 _MOST = 1.0
@@ -61,14 +60,7 @@ def measure(training: Training) -> Evidence:
     elif value + error < -_MOST:
         note = f"shrinking weights: {ends}; lower the weight decay or the penalty on weights"
     return Evidence(quantity="change of the weights' norm over the training", value=value, error=error, low=-_MOST, high=_MOST,
-                    unit="decades", where=Where(), note=note, exhibits=(_curve(training),))
-
-
-def _curve(training: Training) -> Curve:
-    norms = training.own.weight_norms
-    known = [step for step in range(norms.size) if math.isfinite(norms[step]) and norms[step] > 0]
-    line = Series(name="norm of the weights", x=tuple(map(float, known)), y=tuple(float(norms[step]) for step in known))
-    return Curve(title="Weights over the short training", x_label="step", y_label="norm", series=(line,), log_y=True)
+                    unit="decades", where=Where(), note=note, exhibits=(norm_curve(own.weight_norms, "weights"),))
 
 
 _NET = Architecture(input_shape=(6,), layers=(layer("dense", units=16), layer("relu"), layer("dense", units=3)), loss="mse", batch=16)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gradcheck_suite.captures.directional_derivative import Place
+from gradcheck_suite.probes import declared
 from gradcheck_suite.probes.directional_derivative.comparison import AGREES, ALONE, DISAGREES, IN_PLACE, NOISE
 from gradcheck_suite.probes.directional_derivative.context import Culprit, culprits
 from gradcheck_suite.probes.directional_derivative.examination import Examination
@@ -72,8 +73,7 @@ def _confirmed(case: "Investigation", place: Place, whole: Place) -> Place:
 
 
 def _declared(case: "Investigation", place: Place) -> str:
-    names = (place.module, place.function)
-    return next((case.intended[name] for name in names if name is not None and name in case.intended), "")
+    return declared.reason(case.intended, place.module, place.function)
 
 
 def _explained(places: Iterable[Place]) -> bool:
