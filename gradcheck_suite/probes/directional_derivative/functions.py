@@ -119,8 +119,8 @@ def _recording(function: Any, forward: Callable[..., Any], calls: list[tuple[typ
     return record
 
 
-def wrong_functions(experiment: Experiment, functions: list[type[Any]], draws: Draws) -> list[type[Any]]:
-    """Those of an experiment's custom functions whose gradient is wrong in isolation as well."""
+def wrong_functions(experiment: Experiment, functions: list[type[Any]], draws: Draws, unstopped: bool = False) -> list[type[Any]]:
+    """Those of an experiment's custom functions whose gradient is wrong in isolation as well; ``unstopped``: also without their stops."""
     wrong: list[type[Any]] = []
     with recorded(functions) as calls, torch.enable_grad(), experiment.arithmetic():
         experiment.run()
@@ -129,6 +129,7 @@ def wrong_functions(experiment: Experiment, functions: list[type[Any]], draws: D
         if function in wrong:
             continue
         call = FunctionCall(function, args)
+        call.unstopped = unstopped
         try:
             found = examine(call, draws, ALONE)
         except FAILURES:

@@ -18,6 +18,7 @@ from gradcheck_suite.probes.directional_derivative.functions import (
     source_of,
     wrong_at_the_point,
     wrong_function,
+    wrong_functions,
 )
 from gradcheck_suite.probes.directional_derivative.localize import breakdown
 from gradcheck_suite.probes.directional_derivative.stopping import explained
@@ -57,7 +58,11 @@ def localised(experiment: Experiment, found: Examination, place: Place, draws: D
     parts = breakdown(experiment, found, draws, look)
     function, proven = wrong_function(experiment, found.linear.survey.functions, draws)
     roles = [part.role for part in parts] or experiment.roles
-    stops = "" if proven else explained(experiment, found, draws, look)
+    stops = explained(experiment, found, draws, look)
+    if stops and proven and function is not None and not wrong_functions(experiment, [function], draws, unstopped=True):
+        stops = ""  # what the function stops itself
+    elif stops:  # with the function as it is, backprop agrees: it takes no part
+        function, proven = None, False
     note = ("without these stops backprop agrees: declare them if they are meant",) if stops else ()
     return replace(
         place, breakdown=parts, note=(*place.note, *note), stopped=stops, relevant=any(role != DATA for role in roles),

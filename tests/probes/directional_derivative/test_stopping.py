@@ -72,3 +72,57 @@ def share(m, x):
 def test_a_part_of_a_loss_held_constant_is_no_target():
     _, (place,) = blamed_places(share)
     assert (place.module, place.stopped) == ("0", "inside")
+
+
+class Kept(torch.autograd.Function):
+    """Writes a value over a row of what it is given, whose gradient it hands back as if the row were still there."""
+
+    @staticmethod
+    def forward(ctx, given, value, row):
+        ctx.row = row
+        result = given.clone()
+        result[row] = value
+        return result
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient, gradient[ctx.row], None
+
+
+def stepped(m, x):
+    """A step that is chosen without gradients, beside a function that is wrong for arguments that do not occur."""
+    y = m.body(x)
+    with torch.no_grad():
+        step = 1 / (1 + y.square().mean())
+    rows = torch.zeros(2, 3, dtype=x.dtype)
+    for index in range(2):
+        rows = Kept.apply(rows, step * torch.tanh(y[index]), index)
+    return m.head(rows)
+
+
+def test_a_function_that_takes_no_part_is_not_named():
+    _, (place,) = blamed_places(stepped)
+    assert (place.function, place.source, place.stopped) == (None, None, "inside")
+    assert any("without these stops backprop agrees" in note for note in place.note)
+
+
+class Restarted(torch.autograd.Function):
+    """Computes again in its backward pass and forgets a branch there."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * torch.sin(x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x = ctx.saved_tensors[0].detach().requires_grad_()
+        with torch.enable_grad():
+            y = x * torch.sin(x).detach()
+        return torch.autograd.grad(y, x, gradient)[0]
+
+
+def test_a_function_that_stops_gradients_itself_is_named():
+    _, (place,) = blamed_places(lambda m, x: m.head(Restarted.apply(m.body(x))) / x.detach().abs().amax())
+    assert place.function == "Restarted"
+    assert place.stopped == ""
