@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+import gradcheck_suite
 from gradcheck_suite.core.errors import NotApplicable, SubjectError, TargetError, UsageError
 from gradcheck_suite.engine.isolation.blame import subject_error
 from gradcheck_suite.engine.isolation.endings import UNKNOWN, Ending, as_subject_error, as_target_error
@@ -168,7 +169,7 @@ def test_stacks_show_the_model_and_not_us(tmp_path: Path) -> None:
     )
     assert "_call_impl" in text
     assert "test_isolation_parts.py" in text
-    assert "gradcheck_suite" + os.sep not in text
+    assert gradcheck_suite.__path__[0] + os.sep not in text
     assert "Extension modules" not in text
     assert "Thread 0x1 " not in text
     assert stage_in(text) == "forward"
