@@ -1,4 +1,4 @@
-"""Shared by all tests: one torch thread, seeds and default dtype put back, examples that repeat, and where the wheel test finds the wheel."""
+"""Shared by all tests: one torch thread, seeds and default dtype put back, examples that repeat, where the wheel test finds the wheel."""
 
 import os
 import sys

@@ -9,96 +9,22 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from gradcheck_suite import api
-from gradcheck_suite.core.evidence import Verdict, Where
+from gradcheck_suite.core.evidence import Verdict
 from gradcheck_suite.targets import subject_of
 
 from .corpus import CASES, CONTROLS, Case
-from .corpus.case import Build
 from .corpus.verify import made
+from .outcomes import Entry, Judge, Kept, Outcome
 
-Kind = Literal["bug", "twin", "control"]
 ROWS = ("at the given input", "at its trigger", "configuration", "input", "second order", "precision")
 FAMILIES = ("correctness",)
 _PATHS = re.compile(r"(/[^/\s:]+)+/")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One model to be judged.
-
-    Attributes:
-        id: of the case or control; twins end in ``/twin``.
-        kind: whether the gradient is wrong, or right by a twin or a control.
-        row: which row of the table it counts in.
-        build: makes it.
-        case: the case it comes from, where it is no control.
-        exact: whether it is float64 throughout.
-    """
-
-    id: str
-    kind: Kind
-    row: str
-    build: Build
-    case: Case | None = None
-    exact: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What one run said of one model.
-
-    Attributes:
-        entry: the model.
-        seed: of the run.
-        accused: whether it called the gradient wrong.
-        places: where, one for each finding.
-        accusers: the property of each finding.
-        error: what could not be run, or ``""``.
-        seconds: CPU time.
-    """
-
-    entry: Entry
-    seed: int
-    accused: bool
-    places: tuple[Where, ...] = ()
-    accusers: tuple[str, ...] = ()
-    error: str = ""
-    seconds: float = 0.0
-
-    @property
-    def named(self) -> bool:
-        """The true module is among the places."""
-        return any(self._at(place) for place in self.places)
-
-    @property
-    def placed(self) -> bool:
-        """The true module is named, and no other but those that contain it."""
-        return self.named and all(self._around(place) for place in self.places)
-
-    @property
-    def function(self) -> bool:
-        """The wrong Function or operation is named."""
-        case = self.entry.case
-        return case is not None and case.function is not None and any(case.function in (place.function or "") for place in self.places)
-
-    def _at(self, place: Where) -> bool:
-        case = self.entry.case
-        return case is not None and place.module == case.module
-
-    def _around(self, place: Where) -> bool:
-        case = self.entry.case
-        return case is not None and f"{case.module}.".startswith(f"{place.module}." if place.module else "")
-
-
-Judge = Callable[[Entry, int], Outcome]
 
 
 def entries(cases: Iterable[Case] = CASES) -> list[Entry]:
@@ -145,15 +71,19 @@ def peer(entry: Entry, seed: int, *, fast: bool) -> Outcome:
                    seconds=time.process_time() - began)
 
 
-def measure(judge: Judge, models: Sequence[Entry], seeds: Sequence[int]) -> list[Outcome]:
-    """The outcomes of every model from every seed; a judge that raises has accused nobody, and that is recorded."""
+def measure(judge: Judge, models: Sequence[Entry], seeds: Sequence[int], kept: Kept | None = None) -> list[Outcome]:
+    """The outcomes of every model from every seed, in part kept from a run before; a judge that raises has accused nobody."""
     outcomes = []
     for entry in models:
         for seed in seeds:
-            try:
-                outcome = judge(entry, seed)
-            except Exception as error:  # a judge must not stop the measurement
-                outcome = Outcome(entry=entry, seed=seed, accused=False, error=f"{type(error).__name__}: {error}")
+            outcome = kept.outcome(entry, seed) if kept else None
+            if outcome is None:
+                try:
+                    outcome = judge(entry, seed)
+                except Exception as error:  # a judge must not stop the measurement
+                    outcome = Outcome(entry=entry, seed=seed, accused=False, error=f"{type(error).__name__}: {error}")
+                if kept:
+                    kept.add(outcome)
             outcomes.append(outcome)
             mark = "!" if outcome.error else "x" if outcome.accused == (entry.kind != "bug") else "."
             print(mark, end="", file=sys.stderr, flush=True)
@@ -247,6 +177,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--budgets", nargs="+", default=["standard", "thorough"], help="budgets of this tool, a column each")
     found.add_argument("--only", default="", help="only models whose id begins with this")
     found.add_argument("--no-peers", action="store_true", help="leave torch's gradcheck out")
+    found.add_argument("--keep", type=Path, help="a file of outcomes, of the same code: a run goes on where the last one ended")
     found.add_argument("--output", type=Path, help="where to write the page; benchmarks/results/quality.md by default, for a whole run")
     return found
 
@@ -257,14 +188,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     models = [entry for entry in entries() if entry.id.startswith(options.only)]
     right = [entry for entry in models if entry.kind != "bug"]
-    columns = {}
-    for budget in options.budgets:
-        judge = partial(judged, budget=budget)
-        columns[f"this tool, {budget}"] = measure(judge, models, range(options.seeds))
-        columns[f"this tool, {budget}"] += measure(judge, right, range(options.seeds, options.correct_seeds))
+    judges: dict[str, Judge] = {f"this tool, {budget}": partial(judged, budget=budget) for budget in options.budgets}
     if not options.no_peers:
-        columns |= {f"gradcheck {'fast' if fast else 'slow'}": measure(partial(peer, fast=fast), models, range(options.seeds))
-                    for fast in (False, True)}
+        judges |= {f"gradcheck {'fast' if fast else 'slow'}": partial(peer, fast=fast) for fast in (False, True)}
+    columns = {}
+    for name, judge in judges.items():
+        kept = Kept(options.keep, name) if options.keep else None
+        columns[name] = measure(judge, models, range(options.seeds), kept)
+        if name.startswith("this"):
+            columns[name] += measure(judge, right, range(options.seeds, options.correct_seeds), kept)
     page = document(columns)
     target = options.output or (None if options.only else Path("benchmarks/results/quality.md"))
     if target:

@@ -1,5 +1,6 @@
 """The score: what counts as found, placed and accused, and the peers' answers."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from gradcheck_suite.core.evidence import Where
 
 from . import score
 from .corpus import CASES, CONTROLS
+from .outcomes import Kept, Outcome
 
 ROOT = Path(__file__).parents[2]
 BY_ID = {entry.id: entry for entry in score.entries()}
@@ -15,7 +17,7 @@ WRONG, RIGHT = BY_ID["dense/weight-one-percent"], BY_ID["dense/weight-one-percen
 
 
 def outcome(entry=WRONG, accused=True, *places, seed=0, error=""):
-    return score.Outcome(entry=entry, seed=seed, accused=accused, places=places, accusers=("agreement",) * len(places), error=error)
+    return Outcome(entry=entry, seed=seed, accused=accused, places=places, accusers=("agreement",) * len(places), error=error)
 
 
 def test_entries_hold_every_case_with_its_twin_and_every_control():
@@ -73,6 +75,20 @@ def test_a_judge_that_raises_accuses_nobody_and_is_recorded(capsys):
     assert not one.accused
     assert one.error == "ValueError: broken"
     assert capsys.readouterr().err == "!"
+
+
+def test_what_is_kept_is_not_judged_again(tmp_path):
+    asked = []
+
+    def judge(entry, seed):
+        asked.append(seed)
+        return outcome(entry, True, Where(module="head", entry=(1, 2)), seed=seed)
+
+    kept = partial(Kept, tmp_path / "outcomes.jsonl")
+    first = score.measure(judge, [WRONG], [0], kept("tool"))
+    assert score.measure(judge, [WRONG], [0, 1], kept("tool"))[:1] == first
+    score.measure(judge, [WRONG], [0], kept("another"))
+    assert asked == [0, 1, 0]
 
 
 @pytest.mark.parametrize("fast", [False, True])
