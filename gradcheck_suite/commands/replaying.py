@@ -61,20 +61,16 @@ def judged(asked: "Finding | None", before: "Sequence[Finding]", now: "Sequence[
     if failing:
         if asked is None or asked.verdict is not Verdict.VIOLATED or asked.subject == GENERATED:
             return "STILL FAILS", 1
-        if any(_place(finding) == _place(asked) for finding in failing):
+        if any(finding.where.tensor == asked.where.tensor for finding in failing):
             return "STILL FAILS here", 1
-        here = [finding for finding in now if finding.verdict is Verdict.INCONCLUSIVE and _place(finding) == _place(asked)]
+        here = [finding for finding in now if finding.verdict is Verdict.INCONCLUSIVE and finding.where.tensor == asked.where.tensor]
         elsewhere = ", ".join(dict.fromkeys(place_text(finding) or "the whole model" for finding in failing))
         return f"{'INCONCLUSIVE' if here else 'FIXED'} here, fails elsewhere: {elsewhere}", 1
     if verdicts == {Verdict.NOT_APPLICABLE}:
         return f"NOT APPLICABLE: {now[0].reason}", 5
     undecided = Verdict.HOLDS not in verdicts or any(
-        finding.verdict is Verdict.INCONCLUSIVE and asked is not None and _place(finding) == _place(asked) for finding in now)
+        finding.verdict is Verdict.INCONCLUSIVE and asked is not None and finding.where.tensor == asked.where.tensor for finding in now)
     return ("INCONCLUSIVE", 4) if undecided else ("FIXED: the statement holds", 0)
-
-
-def _place(finding: "Finding") -> tuple[str, str]:
-    return finding.where.module or "", finding.where.parameter or ""
 
 
 def _asked(text: str, before: "Sequence[Finding]") -> "Finding | None":

@@ -38,6 +38,11 @@ class Where:
     function: str | None = None
     source: str | None = None
 
+    @property
+    def tensor(self) -> tuple[str, str]:
+        """Module and parameter: what two runs of one case have in common, whichever entry was the worst."""
+        return self.module or "", self.parameter or ""
+
     def __str__(self) -> str:
         path = [part for part in (self.module, self.parameter) if part]
         text = ".".join(path) or ("the whole model" if self.module == "" else "")

@@ -38,8 +38,8 @@ class Again:
         if failed is not None:
             yield Note(text=f"{prop.name}: the repetition ended with an error, the first measurement stands: {failed.reason}")
             return findings
-        violated = {_place(finding) for finding in repeated if finding.verdict is Verdict.VIOLATED}
-        return tuple(finding if finding.verdict is not Verdict.VIOLATED or _place(finding) in violated
+        violated = {finding.where.tensor for finding in repeated if finding.verdict is Verdict.VIOLATED}
+        return tuple(finding if finding.verdict is not Verdict.VIOLATED or finding.where.tensor in violated
                      else unrepeated(finding, repeated) for finding in findings)
 
     def close(self) -> None:
@@ -53,14 +53,9 @@ def checked(prop: Property, source: "CaptureSource", again: Again) -> Generator[
     return (yield from again.confirmed(prop, check(prop, source)))
 
 
-def _place(finding: Finding) -> tuple[str | None, str | None]:
-    """What must come again for a violation to have repeated: module and parameter, not the very entry."""
-    return finding.where.module, finding.where.parameter
-
-
 def unrepeated(finding: Finding, repeated: tuple[Finding, ...]) -> Finding:
     """The finding of a violation that did not repeat: the change of its value, which equal seeds make zero up to both errors."""
-    here = [other for other in repeated if other.evidence is not None and _place(other) == _place(finding)]
+    here = [other for other in repeated if other.evidence is not None and other.where.tensor == finding.where.tensor]
     now = next(iter(here or [other for other in repeated if other.evidence is not None]), None)
     if finding.evidence is None or now is None or now.evidence is None:
         return replace(finding, verdict=Verdict.INCONCLUSIVE, ruled_out=(), reason=f"{_OTHERWISE}; nothing could be measured again")

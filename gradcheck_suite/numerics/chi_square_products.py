@@ -242,12 +242,6 @@ def gradient_law(widths: Sequence[int], variances: Sequence[float], slopes: Sequ
     return NormLaw((*weights, *_shares(widths[1:], slopes)))
 
 
-def signal_law(widths: Sequence[int], variances: Sequence[float], slopes: Sequence[float]) -> NormLaw:
-    """Law of log ||f(x)||²/||x||² of the same chain without biases."""
-    weights = [ChiSquare(width, variance) for width, variance in zip(widths[1:], variances, strict=True)]
-    return NormLaw((*weights, *_shares(widths[1:], slopes)))
-
-
 def layer_law(inputs: int, outputs: int, variance: float, slope: float) -> NormLaw:
     """Law of the log of the squared gradient before one matrix over that behind its rectifier."""
     return NormLaw((ChiSquare(inputs, variance), *_shares([outputs], [slope])))

@@ -72,11 +72,6 @@ def layer_norm_rate(phi: Activation) -> float:
     return mean_square_slope(phi, 1.0) / mean_square(phi, 1.0)
 
 
-def critical_weight_variance(phi: Activation) -> float | None:
-    """σ_w² for which a homogeneous φ keeps signal and gradient exactly: 2/(1+a²); ``None`` for any other φ."""
-    return 2.0 / (1.0 + phi.slope**2) if phi.homogeneous else None
-
-
 def batch_norm_rate_at(phi: Activation, batch: int, generator: np.random.Generator, draws: int = 20000) -> tuple[float, float]:
     """``batch_norm_rate`` at a finite batch of more than three samples, and three standard errors of its Monte-Carlo estimate.
 
