@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gradcheck_suite.captures.clipping import Clip
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParameterFact:
@@ -17,6 +19,8 @@ class ParameterFact:
         exercised: whether the forward pass entered its module or a gradient reached it.
         alternative: whether another module of the same class in the same list ran instead (an expert among experts).
         held: whether the optimiser holds it.
+        idle: whether it gets no gradient although its module ran, and outputs and loss stay as they are, bit for bit, when it is
+            replaced: nothing depends on it.
     """
 
     module: str
@@ -26,6 +30,7 @@ class ParameterFact:
     exercised: bool
     alternative: bool
     held: bool
+    idle: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +67,7 @@ class FirstSteps:
         stale: names of parameters that a step moved and whose gradient, not zero, was still there after ``zero_grad``.
         frozen_changes: names of parameters that require no gradient and changed, and of buffers that changed in modules
             that were in evaluation mode.
+        clips: the first gradients that are not all zero, clipped on trial, and the calls that the optimiser's own steps made.
     """
 
     parameters: tuple[ParameterFact, ...]
@@ -87,6 +93,7 @@ class FirstSteps:
     inputs_differ: bool
     frozen_changes: tuple[str, ...]
     stale: tuple[str, ...] = ()
+    clips: tuple[Clip, ...] = ()
 
     @property
     def steps(self) -> int:

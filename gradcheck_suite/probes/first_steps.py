@@ -6,11 +6,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from gradcheck_suite.captures.clipping import Clip
 from gradcheck_suite.captures.codec import frozen
 from gradcheck_suite.captures.first_steps import FirstSteps, ParameterFact
 from gradcheck_suite.core.budget import Budget
+from gradcheck_suite.probes import clipping
 from gradcheck_suite.probes.execution import floating, hookable, realise, tensors
 from gradcheck_suite.probes.experiment import Experiment, evaluated, is_finite, samples_in
+from gradcheck_suite.probes.influence import without_influence
 from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.subject import Subject
 
@@ -51,8 +54,10 @@ class _Record:
         self.entered: set[str] = set()
         self.reached: set[int] = set()
         self.damped = [-1] * len(self.named)
+        self.clips: list[Clip] = []
         self.moved: set[int] = set()
         self.stale: set[int] = set()
+        self.idle: set[int] = set()
         self.outputs = [self._outputs()]
 
     def step(self) -> bool:
@@ -67,7 +72,10 @@ class _Record:
             return False
         gradients = [None if p.grad is None else _dense(p.grad).detach().clone() for _, p in self.named]
         before = [p.detach().clone() for _, p in self.named]
-        self.run.step()
+        self.clips += clipping.tried(self.named, self._given()) if not self.clips else ()
+        with clipping.StepWatch(self.named, self.run.optimizer) as watch:
+            self.run.step()
+        self.clips += watch.clips
         self.moved = {id(p) for (_, p), old in zip(self.named, before, strict=True) if not torch.equal(p.detach(), old)}
         (self.rows if self.moved or self.run.optimizer is None else self.held_back).append(self._row(float(loss), gradients, before))
         return is_finite(*(p.detach() for _, p in self.named))
@@ -78,6 +86,7 @@ class _Record:
         count, width = len(rows), len(self.named)
         self.identical.append([_identical(p) for _, p in self.named])
         self.outputs.append(self._outputs())
+        self.idle = self._idle()
 
         def table(name: str, dtype: str) -> Any:
             return frozen([row.columns[name] for row in rows] if count else [[0] * width] * 0, dtype).reshape(count, width)
@@ -92,9 +101,14 @@ class _Record:
             progress_error=frozen([row.progress_error for row in rows]), identical=frozen(self.identical, "|b1"),
             spread=frozen([spread for spread, _, _ in self.outputs]), scale=frozen([scale for _, scale, _ in self.outputs]),
             samples=self.outputs[0][2], inputs_differ=_inputs_differ(self.run, self.outputs[0][2]),
-            stale=tuple(name for name, p in self.named if id(p) in self.stale),
+            clips=tuple(self.clips), stale=tuple(name for name, p in self.named if id(p) in self.stale),
             frozen_changes=tuple(name for name, old in self.frozen.items() if not _same(old, _state(self.run.model, name))),
         )
+
+    def _given(self) -> list[nn.Parameter]:
+        """The parameters that a training would clip."""
+        groups = self.run.optimizer.param_groups if self.run.optimizer is not None else [{"params": [p for _, p in self.named]}]
+        return [p for group in groups for p in group["params"]]
 
     def _planned(self) -> int:
         """Steps that were to be made: fewer where the optimiser held the parameters back at most of them."""
@@ -121,12 +135,19 @@ class _Record:
                 self.damped[position] = _damped(self.run.optimizer, parameter, nonzero)
         return _Row(loss, row, total, longest * torch.finfo(torch.float64).eps * size)
 
+    def _idle(self) -> set[int]:
+        """Parameters whose module ran, that get no gradient, and of which nothing depends."""
+        unreached = [p for name, p in self.named if p.requires_grad and id(p) not in self.reached
+                     and _ran(self.run.model, name.rpartition(".")[0], self.entered)]
+        return without_influence(self.run, unreached) if self.connected else set()
+
     def _fact(self, name: str, parameter: nn.Parameter) -> ParameterFact:
         module, _, own = name.rpartition(".")
         return ParameterFact(
             module=module, name=own, shape=tuple(parameter.shape), trainable=parameter.requires_grad,
             exercised=id(parameter) in self.reached or _ran(self.run.model, module, self.entered),
             alternative=_sibling_ran(self.run.model, module, self.entered), held=id(parameter) in self.held,
+            idle=id(parameter) in self.idle,
         )
 
     def _outputs(self) -> tuple[float, float, int]:

@@ -1,4 +1,4 @@
-"""Every trainable parameter whose module takes part in the forward pass receives a gradient.
+"""Every trainable parameter that outputs or loss depend on receives a gradient.
 
 Conditions
 ----------
@@ -14,7 +14,8 @@ Measured
 --------
 The number of backward passes, out of the three made, in which a parameter's gradient exists at all (``grad is not None``);
 the least over the parameters of a module. One piece of evidence per module that is reached, one for all that ran and are not, which
-names the last of them in the model's order, for the cut lies behind it; one for all that never ran; one for the whole model where no
+names the last of them in the model's order, for the cut lies behind it; one for all that never ran; one for all whose parameters are
+of no consequence: they are replaced by others, and outputs and loss stay as they are bit for bit; one for the whole model where no
 parameter is reached.
 
 Error
@@ -23,13 +24,14 @@ None: existence is counted, not measured.
 
 When violated
 -------------
-Look for a detached tensor between the module and the loss; where the module never ran, call it in ``forward`` or remove it.
+Look for a detached tensor between the module and the loss; where the module never ran, call it in ``forward`` or remove it; where
+nothing depends on what it computes, use the result or remove the module.
 A part that is meant to rest should say so with ``requires_grad_(False)``.
 
 Limits
 ------
 A gradient that exists and is zero is the subject of ``gradient-activity``. A module that never ran is an indicator: another
-batch may use it.
+batch may use it. So is one whose result is not used: that it gets no gradient is right, since nothing depends on it.
 
 Sources
 -------
@@ -38,8 +40,6 @@ exactly the variables with a path to the output in the recorded graph.
 """
 
 from collections.abc import Iterator
-
-import numpy as np
 
 from gradcheck_suite.captures.first_steps import FirstSteps
 from gradcheck_suite.core.architecture import Architecture, Defect, layer
@@ -59,15 +59,16 @@ def measure(first_steps: FirstSteps) -> Iterator[Evidence]:
         yield _evidence(0, Where(module=""), "the loss is detached: no parameter of the model receives a gradient. "
                         "Look for detach(), .data, no_grad() or item() between the output and the loss")
         return
-    reached = (~first_steps.missing).sum(axis=0)
     cut: list[Where] = []
     unused: list[Where] = []
+    idle: list[Where] = []
     for module, positions in first_steps.by_module().items():
         facts = [first_steps.parameters[position] for position in positions]
-        least = positions[int(np.argmin(reached[list(positions)]))]
-        count, where = int(reached[least]), Where(module=module, parameter=first_steps.parameters[least].name)
+        where, count = _least(first_steps, module, positions)
         if count:
             yield _evidence(count, Where(module=module), "")
+        elif all(fact.idle for fact in facts if fact.name == where.parameter):
+            idle.append(where)
         elif any(fact.exercised for fact in facts):
             cut.append(where)
         elif any(fact.alternative for fact in facts):
@@ -75,14 +76,28 @@ def measure(first_steps: FirstSteps) -> Iterator[Evidence]:
         else:
             unused.append(where)
     if unused:
-        named = ", ".join(where.module or "the model itself" for where in unused[1:_NAMED])
-        others = f"; nor did {len(unused) - 1} more: {named}{', ...' if len(unused) > _NAMED else ''}" if len(unused) > 1 else ""
-        yield _evidence(0, unused[0], f"the module never ran: not exercised by this batch, disconnected from the loss{others}",
+        yield _evidence(0, unused[0], f"the module never ran: not exercised by this batch, disconnected from the loss{_others(unused)}",
                         Level.INDICATOR)
+    if idle:
+        yield _evidence(0, idle[-1], "the module ran and nothing depends on the parameter: what is computed with it is not used, "
+                        f"disconnected from the loss{_others(idle[::-1])}", Level.INDICATOR)
     if cut:
         others = f"; nor do {len(cut) - 1} modules before it" if len(cut) > 1 else ""
         yield _evidence(0, cut[-1], "the module ran and receives no gradient: a detached branch, disconnected from the loss, cut between "
                         f"this module and the loss{others}")
+
+
+def _least(first_steps: FirstSteps, module: str, positions: tuple[int, ...]) -> tuple[Where, int]:
+    """The parameter of a module that the fewest backward passes reach, and how many do; one that something depends on goes before."""
+    reached = (~first_steps.missing).sum(axis=0)
+    least = min(positions, key=lambda position: (int(reached[position]), first_steps.parameters[position].idle))
+    return Where(module=module, parameter=first_steps.parameters[least].name), int(reached[least])
+
+
+def _others(places: list[Where]) -> str:
+    """Which modules the same is true of beside the first."""
+    named = ", ".join(where.module or "the model itself" for where in places[1:_NAMED])
+    return f"; the same is true of {len(places) - 1} more: {named}{', ...' if len(places) > _NAMED else ''}" if len(places) > 1 else ""
 
 
 def _evidence(count: float, where: Where, note: str, level: Level | None = None) -> Evidence:

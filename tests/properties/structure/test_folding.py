@@ -42,7 +42,7 @@ def test_modules_that_never_ran_are_told_together() -> None:
     (finding,) = violated(Unused, "gradient-reach")
     assert finding.level is Level.INDICATOR
     assert finding.where.module == "cross.0.0"
-    assert "nor did 2 more: cross.1.0, cross.2.0" in finding.message
+    assert "the same is true of 2 more: cross.1.0, cross.2.0" in finding.message
 
 
 def test_casts_of_one_module_are_told_together() -> None:
