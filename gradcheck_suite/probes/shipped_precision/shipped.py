@@ -18,7 +18,7 @@ from gradcheck_suite.probes.configuration_sweep.recording import Recording
 from gradcheck_suite.probes.configuration_sweep.selection import distinct, swept, work
 from gradcheck_suite.probes.configuration_sweep.trial import told
 from gradcheck_suite.probes.configuration_sweep.varied import Varied
-from gradcheck_suite.probes.directional_derivative.comparison import ALONE, glance
+from gradcheck_suite.probes.directional_derivative.comparison import AGREES, ALONE, compare
 from gradcheck_suite.probes.directional_derivative.directions import direction
 from gradcheck_suite.probes.directional_derivative.draws import Draws
 from gradcheck_suite.probes.directional_derivative.experiment import FAILURES, Linearization, NotRepeatable, linearize
@@ -99,8 +99,8 @@ class Comparison:
         torch.set_default_dtype(torch.float64)
         twin = self._twin(kept)
         exact = linearize(twin, self._draws, [u.double() for u in own.cotangents])
-        if glance(twin, exact, direction(twin, exact, self._draws), ALONE) is None:
-            return replace(place, status="mathematics", why="the twin's gradient does not agree with differences at once")
+        if compare(twin, exact, direction(twin, exact, self._draws), ALONE).status != AGREES:
+            return replace(place, status="mathematics", why="the twin's gradient does not agree with differences")
         return self._judged(place, twin, (own, exact), roundoff, choices)
 
     def _own(self) -> tuple[Linearization | None, Keeping, Any]:
