@@ -12,7 +12,7 @@ from typing import Literal
 
 from torch import nn
 
-from gradcheck_suite.architectures import faults
+from gradcheck_suite.architectures import attention_faults, faults
 from gradcheck_suite.architectures.grammar import Place, places
 from gradcheck_suite.architectures.kinds import KINDS
 from gradcheck_suite.architectures.losses import LOSSES, class_targets
@@ -20,7 +20,7 @@ from gradcheck_suite.architectures.mistakes import MISTAKES
 from gradcheck_suite.core.architecture import Architecture, Defect, Layer
 from gradcheck_suite.core.errors import UsageError, did_you_mean
 
-Need = Literal["output", "parameter", "weight", "bias", "buffer", "attention", "time", "numbers"]
+Need = Literal["output", "parameter", "weight", "bias", "buffer", "attention", "time", "numbers", "tokens"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Fault:
         plant: ``(module, strength)``; its docstring says what the strength is.
         family: ``gradient`` (the backward pass is not the derivative), ``forward``, or ``initialization``.
         needs: what the module must have: an output, parameters, weights, biases, running statistics, attention heads, an output with a time
-            axis, or an input of numbers (not tokens).
+            axis, an input of numbers (not tokens), or one of tokens.
         strengths: worth drawing, the plainest first.
         cuts: whether trainable layers must follow for a gradient to be left at all.
         samples: least number of samples for it to do anything.
@@ -68,6 +68,7 @@ DEFECTS = MappingProxyType({
     "parameter-hook": Fault(faults.parameter_hook, "gradient", "parameter", FACTORS),
     "shifted-gradient": Fault(faults.shifted_gradient, "gradient", "parameter", (1.0, 0.01)),
     "scaled-entry": Fault(faults.scaled_entry, "gradient", "parameter", FACTORS),
+    "forgetful-softmax": Fault(attention_faults.forgetful_softmax, "gradient", "attention", (1.0, 0.01)),
     "detached": Fault(faults.detached, "gradient", cuts=True),
     "frozen": Fault(faults.frozen, "gradient", "parameter", cuts=True),
     "unregistered": Fault(faults.unregistered, "gradient", "parameter"),
@@ -76,6 +77,7 @@ DEFECTS = MappingProxyType({
     "hidden-offset": Fault(faults.hidden_offset, "forward", strengths=(1e-3, 1.0)),
     "wrong-axis": Fault(faults.wrong_axis, "forward", samples=2),
     "future-leak": Fault(faults.future_leak, "forward", "time"),
+    "ignored-padding": Fault(faults.ignored_padding, "forward", "tokens"),
     "input-mutation": Fault(faults.input_mutation, "forward", "numbers", (1.0, 1e-3)),
     "drifting": Fault(faults.drifting, "forward", "parameter", (1.0, 1e-3)),
     "drifting-buffers": Fault(faults.drifting_buffers, "forward", "buffer", (1.0, 1e-3)),
@@ -83,8 +85,8 @@ DEFECTS = MappingProxyType({
     "leaked-dtype": Fault(faults.leaked_dtype, "forward"),
     "growing-hooks": Fault(faults.growing_hooks, "forward"),
     "stateful": Fault(faults.stateful, "forward", strengths=(1.0, 0.01)),
-    "float32-mask": Fault(faults.float32_mask, "forward", "attention"),
-    "missing-scale": Fault(faults.missing_scale, "initialization", "attention"),
+    "float32-mask": Fault(attention_faults.float32_mask, "forward", "attention"),
+    "missing-scale": Fault(attention_faults.missing_scale, "initialization", "attention"),
     "gain": Fault(faults.gain, "initialization", "weight", (2.0, 30.0, 0.01, 0.5)),
     "constant-weights": Fault(faults.constant_weights, "initialization", "weight"),
     "zero-init": Fault(faults.zero_init, "initialization", "parameter"),
@@ -108,8 +110,8 @@ def hosts(kind: str, place: Place) -> bool:
     needs = fault(kind).needs
     if needs == "time":
         return len(place.output_shape) == 2
-    if needs == "numbers":
-        return place.layer.kind != "embedding"
+    if needs in ("numbers", "tokens"):
+        return (place.layer.kind == "embedding") == (needs == "tokens")
     if needs == "attention":
         return place.layer.kind in ("attention", "encoder")
     return needs == "output" or _has(place.layer, needs)

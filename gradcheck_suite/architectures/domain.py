@@ -69,7 +69,7 @@ class Domain:
     """What may be drawn; of names the first is the one that shrinking tends to.
 
     Attributes:
-        kinds: of layers, those inside residual and concatenate included.
+        kinds: of layers, those inside residual and concatenate included; ``repeated`` is drawn only where it is asked for.
         depth: least and largest number of layers at the top level.
         width: least and largest number of units, channels and input features that are drawn; concatenation, flattening and
             both directions of a recurrent layer can make more.
@@ -87,7 +87,7 @@ class Domain:
             counts the activations.
     """
 
-    kinds: tuple[str, ...] = tuple(kind for kind in KINDS if kind != "sequential")
+    kinds: tuple[str, ...] = tuple(kind for kind in KINDS if kind not in ("sequential", "repeated"))
     depth: tuple[int, int] = (1, 8)
     width: tuple[int, int] = (1, 16)
     initializations: tuple[str, ...] = tuple(INITIALIZATIONS)
@@ -200,8 +200,8 @@ def provides(kind: str, form: Form, need: str) -> bool:
         return FLOW[kind][form] == "sequence"
     if need == "attention":
         return kind in ("attention", "encoder")
-    if need == "buffer":
-        return kind == "batch_norm"
+    if need in ("buffer", "tokens"):
+        return kind == {"buffer": "batch_norm", "tokens": "embedding"}[need]
     if need in ("bias", "numbers"):
         return kind != "embedding" and (need == "numbers" or KINDS[kind].family == "weighted")
     return need == "output" or KINDS[kind].family == "weighted"

@@ -141,7 +141,7 @@ def _next_inside(draw: Draw, spot: Spot, number: int) -> Drawn | None:
 
 def _container(draw: Draw, kind: str, spot: Spot, mark: int) -> Drawn:
     """A container with a branch of one to three layers that fits it."""
-    spot = replace(spot, keeps="shape" if kind == "residual" else "positions")
+    spot = replace(spot, keeps="shape" if kind in ("residual", "repeated") else "positions")
     layers: list[Layer] = []
     marks = [mark]
     while (drawn := draw(_next_inside(spot, len(layers)))) is not None:
@@ -176,7 +176,8 @@ def _dense(draw: Draw, spot: Spot) -> Options:
 
 
 def _embedding(draw: Draw, spot: Spot) -> Options:
-    return {"units": draw(between(*spot.domain.units))}
+    options: Options = {"units": draw(between(*spot.domain.units))}
+    return {**options, "padding": 0} if seldom(draw) else options
 
 
 def _recurrent(draw: Draw, spot: Spot) -> Options:

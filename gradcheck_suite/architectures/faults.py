@@ -210,6 +210,12 @@ def unregistered(module: nn.Module, strength: float) -> None:
             setattr(owner, name, parameter.detach().clone().requires_grad_())
 
 
+def ignored_padding(module: Any, strength: float) -> None:
+    """The rows of an embedding are looked up without regard to its padding index (0 where it has none)."""
+    module.padding_idx = module.padding_idx or 0
+    change_forward(module, lambda forward, module, x: nn.functional.embedding(x, module.weight))
+
+
 def drifting(module: nn.Module, strength: float) -> None:
     """Each forward pass first adds the strength to the module's parameters."""
     change_forward(module, lambda forward, module, x: ([p.data.add_(strength) for p in module.parameters()], forward(x))[1])
@@ -244,26 +250,6 @@ def leaked_dtype(module: nn.Module, strength: float) -> None:
 def growing_hooks(module: nn.Module, strength: float) -> None:
     """Each forward pass registers one more forward hook, which does nothing."""
     change_forward(module, lambda forward, module, x: (module.register_forward_hook(lambda *_: None), forward(x))[1])
-
-
-def missing_scale(module: Any, strength: float) -> None:
-    """Attention scores lack their division by the root of the head's size: query weights grow by the strength times that root."""
-    attention = getattr(module, "self_attn", module)
-    with torch.no_grad():
-        for parameter in (attention.in_proj_weight, attention.in_proj_bias):
-            parameter[: attention.embed_dim] *= strength * attention.head_dim**0.5
-
-
-def float32_mask(module: nn.Module, strength: float) -> None:
-    """Attention is given an additive mask of zeros in float32, whatever the dtype of the queries."""
-    change_forward(module, lambda forward, module, x: masked_attention(module, x, torch.zeros(x.shape[1], x.shape[1], dtype=torch.float32)))
-
-
-def masked_attention(module: Any, x: Tensor, mask: Tensor) -> Tensor:
-    """The forward pass of an encoder layer, or of self-attention, with a mask."""
-    if isinstance(module, nn.TransformerEncoderLayer):
-        return nn.TransformerEncoderLayer.forward(module, x, src_mask=mask)
-    return nn.MultiheadAttention.forward(module, x, x, x, need_weights=False, attn_mask=mask)[0]
 
 
 def weights(module: nn.Module) -> list[Tensor]:

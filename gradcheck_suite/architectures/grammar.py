@@ -50,7 +50,7 @@ def output_shape(layer: Layer, input_shape: Shape) -> Shape:
         )
     if kind.family != "container":
         if layer.layers:
-            raise UsageError(f"{layer.kind} with layers inside", allowed="residual, concatenate and sequential have layers inside")
+            raise UsageError(f"{layer.kind} with layers inside", allowed="containers alone have layers inside")
         return kind.shape(layer, chosen, input_shape)
     return _container(layer, chosen, input_shape)
 
@@ -61,8 +61,8 @@ def _container(layer: Layer, chosen: Settings, shape: Shape) -> Shape:
     branch = shape
     for inner in layer.layers:
         branch = output_shape(inner, branch)
-    if layer.kind == "residual" and branch != shape:
-        raise UsageError(f"residual: the branch makes {branch} of {shape}", allowed=f"a branch that ends with {shape}")
+    if layer.kind in ("residual", "repeated") and branch != shape:
+        raise UsageError(f"{layer.kind}: the branch makes {branch} of {shape}", allowed=f"a branch that ends with {shape}")
     if layer.kind != "concatenate":
         return branch
     axis = _axis(chosen, shape)

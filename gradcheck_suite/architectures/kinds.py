@@ -106,7 +106,10 @@ KINDS: Mapping[str, Kind] = MappingProxyType({
     "last_step": Kind("shape", (2,), "LastStep()", {}, shapes.last),
     "mean_over_time": Kind("shape", (2,), "MeanOverTime()", {}, shapes.last),
     "global_avg_pool": Kind("shape", (2, 3), "GlobalAveragePool()", {}, shapes.first),
-    "embedding": Kind("weighted", (1,), "nn.Embedding({vocabulary}, {units})", {"units": integer()}, shapes.embedding),
+    "embedding": Kind(
+        "weighted", (1,), "nn.Embedding({vocabulary}, {units}{more})", {"units": integer(), "padding": Setting("integer", None, 0)},
+        shapes.embedding, {"padding": "padding_idx"},
+    ),
     "rnn": _recurrent("RNN"),
     "lstm": _recurrent("LSTM"),
     "gru": _recurrent("GRU"),
@@ -119,6 +122,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType({
     ),
     "sequential": Kind("container", (1, 2, 3), "nn.Sequential({inside})"),
     "residual": Kind("container", (1, 2, 3), "Residual({inside})"),
+    "repeated": Kind("container", (1, 2, 3), "Repeated({inside}    times={times},\n{indent})", {"times": integer(2)}),
     "concatenate": Kind(
         "container", (1, 2, 3), "Concatenate({inside}    axis={batch_axis},\n{indent})", {"axis": Setting("integer", None, -3, 2)}
     ),

@@ -13,6 +13,20 @@ class Residual(nn.Sequential):
         return x + branch
 
 
+class Repeated(nn.Sequential):
+    """f(f(...f(x))) for the layers f inside, all with the same weights."""
+
+    def __init__(self, *layers: nn.Module, times: int) -> None:
+        super().__init__(*layers)
+        self.times = times
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The layers applied again and again, shape kept."""
+        for _ in range(self.times):
+            x = super().forward(x)  # type: ignore[no-untyped-call]
+        return x
+
+
 class Concatenate(nn.Sequential):
     """x and f(x) side by side on one axis (counted with the batch axis)."""
 

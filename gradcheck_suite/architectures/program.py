@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from gradcheck_suite.architectures import comparison, defects, faults, initializations, losses, mistakes, modules, values
+from gradcheck_suite.architectures import attention_faults, comparison, defects, faults, initializations, losses, mistakes, modules, values
 from gradcheck_suite.architectures.grammar import inside, output_shape
 from gradcheck_suite.architectures.initializations import INITIALIZATIONS
 from gradcheck_suite.architectures.losses import LOSSES
@@ -22,7 +22,7 @@ from gradcheck_suite.architectures.values import TOKENS, VALUES
 from gradcheck_suite.core.architecture import Architecture, Defect
 from gradcheck_suite.core.errors import UsageError, did_you_mean
 
-_SOURCES: tuple[ModuleType, ...] = (modules, initializations, values, losses, faults, mistakes, comparison)
+_SOURCES: tuple[ModuleType, ...] = (modules, initializations, values, losses, faults, attention_faults, mistakes, comparison)
 
 
 def _parts() -> dict[str, Any]:
@@ -54,6 +54,9 @@ def shapes(architecture: Architecture) -> tuple[Shape, ...]:
             if (layer.kind == "embedding") != (index == 0 and architecture.vocabulary > 0):
                 raise UsageError("an embedding is the first layer of an architecture with a vocabulary, and only that")
             result.append(output_shape(layer, result[-1]))
+            padding = layer.option("padding")
+            if layer.kind == "embedding" and isinstance(padding, int) and padding >= architecture.vocabulary:
+                raise UsageError(f"embedding: padding={padding}", allowed=f"0 to {architecture.vocabulary - 1}")
         except UsageError as error:
             raise UsageError(f"layer {index}: {error.got}", allowed=error.allowed, instead=error.instead) from None
     for defect in architecture.defects:

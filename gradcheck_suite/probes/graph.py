@@ -35,6 +35,16 @@ def leaves(*outputs: torch.Tensor) -> list[torch.Tensor]:
     return found + [output for output in outputs if output.grad_fn is None and output.requires_grad]
 
 
+def uses(*outputs: torch.Tensor) -> dict[int, list[Node]]:
+    """The nodes that take each leaf tensor, once for every time they take it, by the identity of the tensor."""
+    found: dict[int, list[Node]] = {}
+    for node in nodes(*outputs):
+        for following, _ in node.next_functions:
+            if hasattr(following, "variable"):
+                found.setdefault(id(following.variable), []).append(node)
+    return found
+
+
 def widest_epsilon(*outputs: torch.Tensor) -> float:
     """The largest distance from 1 to the next number of all floating formats that tensors of the graph are in; 0 without a graph."""
     found = {item.dtype for node in nodes(*outputs) for item in node._input_metadata}

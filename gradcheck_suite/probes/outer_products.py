@@ -13,7 +13,7 @@ from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.probes.execution import Running, differentiable, failures, objective, realise
 from gradcheck_suite.probes.float64 import in_float64
 from gradcheck_suite.probes.gradient_rows import norm, replayed
-from gradcheck_suite.probes.graph import nodes
+from gradcheck_suite.probes.graph import uses
 from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.subject import Setup, Subject
 
@@ -92,14 +92,12 @@ def _arriving(output: Tensor, slot: list[Tensor]) -> None:
 def _own_weights(model: nn.Module, signals: Signals, value: Tensor) -> dict[str, Any]:
     """Linear layers whose weight enters the graph once for each of their calls and belongs to no other module."""
     owners = Counter(id(p) for module in model.modules() for p in module.parameters(recurse=False))
-    uses: Counter[int] = Counter()
-    for node in nodes(value):
-        uses.update(id(following.variable) for following, _ in node.next_functions if hasattr(following, "variable"))
+    taken = uses(value)
     found = {}
     for path, calls in signals.items():
         module: Any = model.get_submodule(path)
         weight = module.weight
-        if weight.is_leaf and weight.requires_grad and owners[id(weight)] == 1 and uses[id(weight)] == len(calls):
+        if weight.is_leaf and weight.requires_grad and owners[id(weight)] == 1 and len(taken.get(id(weight), ())) == len(calls):
             found[path] = module
     return found
 

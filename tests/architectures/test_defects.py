@@ -223,7 +223,7 @@ def test_an_initialization_fault_changes_the_parameters_as_said(kind, weight, bi
     assert torch.equal(model[3].weight, expected[3].weight)
 
 
-@pytest.mark.parametrize("kind", [kind for kind, fault in DEFECTS.items() if fault.needs != "buffer"])
+@pytest.mark.parametrize("kind", [kind for kind, fault in DEFECTS.items() if fault.needs not in ("buffer", "tokens")])
 def test_names_stay_and_a_deep_copy_has_the_fault_too(kind):
     architecture = planted(kind, "2", 1.5)
     model = build(architecture, 0)
@@ -257,6 +257,17 @@ def test_where_a_defect_fits():
     assert fitting["missing-scale"] == set()
     assert fitting["future-leak"] == {"0", "1", "2", "2.0"}
     assert fitting["input-mutation"] == {"1", "2", "2.0", "3"}
+    assert fitting["ignored-padding"] == {"0"}
+
+
+def test_ignored_padding_trains_the_row_that_stands_for_nothing():
+    layers = (layer("embedding", units=3, padding=1), layer("tanh"))
+    plain = Architecture(input_shape=(4,), vocabulary=2, layers=layers)
+    for architecture, trained in ((plain, False), (plain.changed(defects=(Defect(kind="ignored-padding", module="0"),)), True)):
+        model = build(architecture, 0)
+        model(torch.tensor([[0, 1, 1, 0]])).sum().backward()
+        assert model[0].weight.grad[0].any()
+        assert bool(model[0].weight.grad[1].any()) == trained
 
 
 def test_drifting_buffers_move_in_evaluation_mode_and_leave_the_gradient_right():

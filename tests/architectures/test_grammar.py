@@ -38,6 +38,7 @@ CASES = [
     *((layer(kind), (2, 3)) for kind, known in KINDS.items() if known.family == "activation"),
     (layer("sequential", layer("dense", units=3), layer("relu")), (5,)),
     (layer("residual", layer("conv2d", channels=2, kernel=1), layer("sequential", layer("relu"))), (2, 3, 4)),
+    (layer("repeated", layer("dense", units=5), layer("tanh"), times=3), (5,)),
     (layer("concatenate", layer("dense", units=3)), (4, 5)),
     (layer("concatenate", layer("conv2d", channels=3, padding=1)), (2, 3, 4)),
     (layer("concatenate", layer("conv1d", channels=3, padding=1), axis=0), (2, 6)),
@@ -59,6 +60,7 @@ REFUSED = [
     (layer("relu", layer("relu")), (4,), "have layers inside"),
     (layer("residual"), (4,), "without layers inside"),
     (layer("residual", layer("dense", units=3)), (4,), r"ends with \(4,\)"),
+    (layer("repeated", layer("dense", units=3)), (4,), r"ends with \(4,\)"),
     (layer("concatenate", layer("flatten")), (2, 3), "changes axis 1 only"),
     (layer("concatenate", layer("relu"), axis=2), (2, 3), "0 to 1"),
 ]

@@ -99,7 +99,7 @@ def test_a_future_leak_is_planted_on_sequences_only():
 
 def test_every_kind_name_and_regime_is_drawn():
     found = drawn(800)
-    assert {one.kind for architecture in found for _, one in architecture.walk()} == set(KINDS) - {"sequential"}
+    assert {one.kind for architecture in found for _, one in architecture.walk()} == set(KINDS) - {"sequential", "repeated"}
     assert {architecture.loss for architecture in found} == set(LOSSES)
     assert {architecture.depth for architecture in found} == set(range(1, 9))
     assert {architecture.training for architecture in found} == {True, False}
