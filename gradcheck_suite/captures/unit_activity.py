@@ -24,6 +24,7 @@ class LayerActivity:
         concentration: mean over rows of the sum of squared probabilities (1 / choices when even, 1 when one-hot); NaN elsewhere.
         inner: whether the softmax's result is multiplied by a matrix (attention), rather than returned or compared.
         final: whether the result of an elementwise function is the model's output.
+        spreads: ``spread`` in further initialisations, drawn where that of the first exceeds sqrt(2 ln choices); empty elsewhere.
     """
 
     module: str
@@ -38,6 +39,7 @@ class LayerActivity:
     concentration: float
     inner: bool
     final: bool
+    spreads: tuple[float, ...] = ()
 
     @property
     def place(self) -> str:
@@ -51,7 +53,12 @@ class LayerActivity:
         For independent normal logits this is the freezing transition of the random energy model (Derrida, Physical Review
         B 24 (1981) 2613): the sum of squared probabilities tends to 0 below it and to 1 - 1/freezing above it.
         """
-        return self.spread / math.sqrt(2.0 * math.log(self.choices)) if self.choices > 1 else math.nan
+        return self.spread / self.freezing_point
+
+    @property
+    def freezing_point(self) -> float:
+        """sqrt(2 ln choices); NaN where there is no choice."""
+        return math.sqrt(2.0 * math.log(self.choices)) if self.choices > 1 else math.nan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gradcheck_suite.captures.unit_activity import LayerActivity, UnitActivity
 from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import SubjectError
+from gradcheck_suite.core.seeds import derive
 from gradcheck_suite.probes.activations import ATTENTION, CONVOLUTIONS, PRODUCTS, SLOPES, SOFTMAX, packet
 from gradcheck_suite.probes.execution import Running, realise, tensors
 from gradcheck_suite.probes.experiment import Experiment, is_finite, samples_in
@@ -20,6 +22,7 @@ from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.subject import Subject
 
 _ROWS = 4096
+_REDRAWN = 16
 _UNDERFLOW = 87.0  # exp(-87) is the least normal number of float32
 _MASKED = -5e3  # masks add -10 000, -1e9 or the least number of a dtype where they do not write minus infinity
 _CARRIERS = {"native_dropout", "mul", "div", "clone", "_to_copy", "masked_fill", "where", "expand", "contiguous"}
@@ -35,6 +38,8 @@ def unit_activity(subject: Subject, budget: Budget, seed: int) -> UnitActivity:
     with preserved(setup.model), torch.enable_grad():
         run = Experiment(setup, seed)
         layers, output = watched(setup.model, run.output)
+        if subject.fresh and any(layer.inner and layer.freezing > 1 for layer in layers):
+            layers = _redrawn(subject, layers, seed)
         standardised = _standardised(run)
         later: tuple[LayerActivity, ...] = ()
         for _ in range(STEPS if run.optimizer is not None and setup.loss is not None else 0):
@@ -44,6 +49,22 @@ def unit_activity(subject: Subject, budget: Budget, seed: int) -> UnitActivity:
         if run.optimizer is not None and is_finite(*(p.detach() for p in setup.model.parameters())):
             later, _ = watched(setup.model, run.output)
     return UnitActivity(layers=layers, later=later, standardised=standardised, samples=samples_in(output, setup.batch))
+
+
+def _redrawn(subject: Subject, layers: tuple[LayerActivity, ...], seed: int) -> tuple[LayerActivity, ...]:
+    """The layers with the spread of frozen attention in further initialisations: one of a few small heads may be large by chance."""
+    seen: dict[tuple[str, str, str, int], list[float]] = {}
+    for draw in range(_REDRAWN):
+        setup = realise(subject, derive(seed, "unit_activity", draw))
+        with preserved(setup.model):
+            for layer in watched(setup.model, Experiment(setup, seed).output)[0]:
+                seen.setdefault(_key(layer), []).append(layer.spread)
+    return tuple(replace(layer, spreads=tuple(seen.get(_key(layer), ()))) if layer.inner and layer.freezing > 1 else layer
+                 for layer in layers)
+
+
+def _key(layer: LayerActivity) -> tuple[str, str, str, int]:
+    return layer.module, layer.function, layer.after, layer.choices
 
 
 def _standardised(run: Experiment) -> tuple[LayerActivity, ...]:

@@ -135,6 +135,9 @@ def test_attention_without_its_scale_is_frozen(fused):
     assert frozen.freezing > 2
     assert usual.freezing < 0.6
     assert frozen.concentration > 3 * usual.concentration
+    assert len(frozen.spreads) == len(set(frozen.spreads)) == 16
+    assert min(frozen.spreads) > 2 * frozen.freezing_point
+    assert usual.spreads == ()
 
 
 def test_a_softmax_that_is_returned_is_not_attention():
