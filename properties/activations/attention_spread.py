@@ -76,7 +76,7 @@ def measure(unit_activity: UnitActivity) -> Iterator[Evidence]:
             value = float(drawn.mean())
             error = float(drawn.std(ddof=1)) * student_upper(ALPHA, len(drawn) - 1) / math.sqrt(len(drawn))
         note = "" if value - error <= 1 else (
-            f"saturated attention: scores of standard deviation {seen.spread:.2g} over {seen.choices} choices give one or a few of them all "
+            f"saturated attention: scores of standard deviation {seen.spread:.2g} over {seen.choices} choices give a few of them all "
             f"the weight (sum of squares {seen.concentration:.2g}); divide the scores by the square root of the width, or lower the "
             "temperature")
         yield Evidence(quantity="spread of the scores over sqrt(2 ln n)", value=value, error=error, low=0.0, high=1.0,
