@@ -68,6 +68,43 @@ def kept_gradients(optimizer: torch.optim.Optimizer, module: nn.Module, strength
     vars(optimizer)["zero_grad"] = lambda set_to_none=True: None
 
 
+def repeated_parameters(optimizer: torch.optim.Optimizer, module: nn.Module, strength: float) -> None:
+    """The optimiser is given the parameters of the module twice."""
+    optimizer.param_groups[0]["params"] += list(module.parameters())
+
+
+def shared_gradients(optimizer: torch.optim.Optimizer, module: nn.Module, strength: float) -> None:
+    """The gradients of the module's parameters begin at the same address of one buffer, as with a wrong offset."""
+    parameters = list(module.parameters())
+    buffer = torch.zeros(max(parameter.numel() for parameter in parameters), dtype=parameters[0].dtype)
+
+    def move(parameter: Tensor) -> None:
+        if parameter.grad is not None:
+            parameter.grad = buffer[: parameter.numel()].view(parameter.shape).copy_(parameter.grad)
+
+    for parameter in parameters:
+        parameter.register_post_accumulate_grad_hook(move)  # type: ignore[no-untyped-call]
+
+
+def clipping(optimizer: torch.optim.Optimizer, module: nn.Module, strength: float) -> None:
+    """The optimiser first clips all gradients together to a norm of the strength."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    optimizer.register_step_pre_hook(lambda *_: (torch.nn.utils.clip_grad_norm_(parameters, strength), None)[1])
+
+
+def clipping_one_by_one(optimizer: torch.optim.Optimizer, module: nn.Module, strength: float) -> None:
+    """The optimiser first clips the gradient of each parameter to a norm of the strength."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    optimizer.register_step_pre_hook(lambda *_: ([torch.nn.utils.clip_grad_norm_([one], strength) for one in parameters], None)[1])
+
+
+def scaling_after_clipping(optimizer: torch.optim.Optimizer, module: nn.Module, strength: float) -> None:
+    """The optimiser first clips all gradients together to a norm of 1, and then multiplies them by the strength."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    optimizer.register_step_pre_hook(lambda *_: (torch.nn.utils.clip_grad_norm_(parameters, 1.0), None)[1])
+    optimizer.register_step_pre_hook(lambda *_: ([parameter.grad.mul_(strength) for parameter in parameters], None)[1])
+
+
 def scaled_loss(loss: Tensor, output: Tensor, module: nn.Module, strength: float) -> Tensor:
     """The loss is multiplied by the strength."""
     return strength * loss
@@ -118,6 +155,11 @@ MISTAKES = MappingProxyType({
     "weight-decay": Mistake("optimizer", weight_decay),
     "partial-optimizer": Mistake("optimizer", partial_optimizer),
     "kept-gradients": Mistake("optimizer", kept_gradients),
+    "repeated-parameters": Mistake("optimizer", repeated_parameters),
+    "shared-gradients": Mistake("optimizer", shared_gradients),
+    "clipping": Mistake("optimizer", clipping),
+    "clipping-one-by-one": Mistake("optimizer", clipping_one_by_one),
+    "scaling-after-clipping": Mistake("optimizer", scaling_after_clipping),
     "scaled-loss": Mistake("loss", scaled_loss),
     "clamped-loss": Mistake("loss", clamped_loss),
     "penalised-loss": Mistake("loss", penalised_loss),

@@ -72,7 +72,7 @@ class _Record:
             return False
         gradients = [None if p.grad is None else _dense(p.grad).detach().clone() for _, p in self.named]
         before = [p.detach().clone() for _, p in self.named]
-        self.clips += clipping.tried(self.named, self._given()) if not self.clips else ()
+        self.clips += clipping.tried(self.named, gradients, self._given()) if not self.clips else ()
         with clipping.StepWatch(self.named, self.run.optimizer) as watch:
             self.run.step()
         self.clips += watch.clips

@@ -92,3 +92,32 @@ def test_losses_are_changed_as_said():
 def test_a_mistake_that_cannot_be_made_is_refused(kind, module, facts, message):
     with pytest.raises(UsageError, match=message):
         subject(DENSE.changed(**facts, defects=(Defect(kind=kind, module=module),)))
+
+
+def gradients(setup):
+    """The gradients at the update, by name, of an optimiser that holds the parameters."""
+    optimizer = setup.optimizer(setup.model.parameters())
+    loss(setup).backward()
+    optimizer.step()
+    return {name: p.grad for name, p in setup.model.named_parameters()}, optimizer
+
+
+def test_clipping_is_done_before_the_step():
+    right, _ = gradients(setups("clipping")[1])
+    norm = torch.nn.utils.get_total_norm(right.values())
+    together, _ = gradients(setups("clipping", strength=0.1)[0])
+    alone, _ = gradients(setups("clipping-one-by-one", strength=0.001)[0])
+    grown, _ = gradients(setups("scaling-after-clipping", strength=7.0)[0])
+    for name, gradient in right.items():
+        torch.testing.assert_close(together[name], gradient * min(1.0, 0.1 / (norm + 1e-6)))
+        torch.testing.assert_close(alone[name], gradient * min(1.0, 0.001 / (gradient.norm() + 1e-6)))
+        torch.testing.assert_close(grown[name], 7 * gradient * min(1.0, 1.0 / (norm + 1e-6)))
+
+
+def test_parameters_are_repeated_and_gradients_share_memory():
+    _, optimizer = gradients(setups("repeated-parameters", "0")[0])
+    held = optimizer.param_groups[0]["params"]
+    assert (len(held), len(set(held))) == (6, 4)
+    shared, _ = gradients(setups("shared-gradients", "0")[0])
+    assert shared["0.weight"].data_ptr() == shared["0.bias"].data_ptr()
+    assert shared["2.weight"].data_ptr() != shared["2.bias"].data_ptr()

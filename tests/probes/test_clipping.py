@@ -1,0 +1,173 @@
+"""Clipping on trial and in the optimiser's own step, on gradients whose law is known."""
+
+import math
+import sys
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import clip_grad_norm_
+
+from gradcheck_suite.captures.codec import decode, encode
+from gradcheck_suite.core.budget import BUDGETS
+from gradcheck_suite.probes.clipping import StepWatch, tried
+from gradcheck_suite.probes.first_steps import first_steps
+from gradcheck_suite.subject import Batch, Setup, Subject
+from tests.probes.small import mlp, regression, sgd, subject
+
+
+def parameters(*gradients):
+    found = [nn.Parameter(torch.zeros(gradient.shape, dtype=gradient.dtype)) for gradient in gradients]
+    for parameter, gradient in zip(found, gradients, strict=True):
+        parameter.grad = gradient.clone()
+    return [(f"p{index}", parameter) for index, parameter in enumerate(found)]
+
+
+def on_trial(named, given=None):
+    copies = [p.grad.to_dense().clone() for _, p in named]
+    return tried(named, copies, [p for _, p in named] if given is None else given)
+
+
+THREE_FOUR = torch.tensor([3.0, 0.0], dtype=torch.float64), torch.tensor([[4.0]], dtype=torch.float64)
+
+
+def test_a_gradient_of_norm_five_is_halved_and_left_and_put_back():
+    named = parameters(*THREE_FOUR)
+    kept = [p.grad for _, p in named]
+    half, twice = on_trial(named)
+    assert (half.norm, half.bound, twice.bound) == (5.0, 2.5, 10.0)
+    assert half.factor == 2.5 / (5 + 1e-6)
+    assert half.after == pytest.approx(2.5 - 5e-7, abs=1e-12)
+    assert half.before.tolist() == [3.0, 4.0]
+    assert (half.relative <= half.error).all()
+    assert half.error.max() < 1e-13
+    assert twice.factor == 1.0
+    assert twice.deviation.tolist() == [0.0, 0.0]
+    for (_, p), grad, value in zip(named, kept, THREE_FOUR, strict=True):
+        assert p.grad is grad
+        assert torch.equal(p.grad, value)
+
+
+def test_a_parameter_that_is_given_twice_is_scaled_twice():
+    named = parameters(*THREE_FOUR)
+    first, second = (p for _, p in named)
+    clip = on_trial(named, [first, second, first])[0]
+    assert clip.parameters == ("p0", "p1")
+    assert clip.repeated == ("p0",)
+    # torch's norm counts it twice as well: √(9 + 16 + 9)
+    factor = 2.5 / math.sqrt(34)
+    assert clip.relative == pytest.approx([abs(factor**2 - 0.5) / 0.5, abs(factor - 0.5) / 0.5], rel=1e-5)
+
+
+def test_gradients_in_one_memory_are_told_and_those_beside_each_other_are_not():
+    named = parameters(torch.ones(4), torch.ones(4), torch.ones(2))
+    buffer = torch.ones(10)
+    for (_, p), start, end in zip(named, (0, 4, 6), (4, 8, 8), strict=True):
+        p.grad = buffer[start:end]
+    clip = on_trial(named)[0]
+    assert clip.shared == ("p1", "p2")
+    assert (clip.relative > 0.05).tolist() == [False, True, True]
+
+
+def test_a_norm_that_overflows_makes_zeros():
+    clip = on_trial(parameters(torch.full((3,), 1e25)))[0]
+    assert clip.after == 0.0
+    assert clip.relative.tolist() == pytest.approx([1.0])
+
+
+@pytest.mark.parametrize("gradient", [torch.tensor([1 + 2j, 3j]), torch.tensor([0.5, 2.0], dtype=torch.bfloat16),
+                                      torch.tensor([[0.0, 2.0], [0.0, 0.0]]).to_sparse()], ids=["complex", "bfloat16", "sparse"])
+def test_other_formats_keep_the_law_or_are_refused(gradient):
+    named = parameters(gradient)
+    clips = on_trial(named)
+    assert all(clip.refused or (clip.relative <= clip.error).all() for clip in clips)
+    assert torch.equal(named[0][1].grad.to_dense(), gradient.to_dense())
+
+
+def test_nothing_is_tried_on_gradients_of_zero_or_infinity():
+    assert on_trial(parameters(torch.zeros(3))) == ()
+    assert on_trial(parameters(torch.tensor([math.inf]))) == ()
+
+
+def test_a_parameter_that_is_not_the_models_is_left_out():
+    named = parameters(*THREE_FOUR)
+    foreign = parameters(torch.full((3,), 100.0))[0][1]
+    clip = on_trial(named, [p for _, p in [*named]] + [foreign])[0]
+    assert (clip.relative <= clip.error).all()
+    assert torch.equal(foreign.grad, torch.full((3,), 100.0))
+
+
+class Clipped(torch.optim.SGD):
+    """Gradient descent that clips within its step, from a generator."""
+
+    def step(self, closure=None):
+        clip_grad_norm_((p for group in self.param_groups for p in group["params"]), 0.1, norm_type=math.inf)
+        return super().step(closure)
+
+
+def test_a_clip_within_the_step_is_seen_in_its_own_norm():
+    capture = first_steps(subject(lambda: mlp(4, 8, 2), regression(), optimizer=lambda ps: Clipped(ps, lr=0.1)), BUDGETS["quick"], 1)
+    own = [clip for clip in capture.clips if clip.within_step]
+    assert len(own) == capture.steps == 3
+    assert len(capture.clips) == 5
+    for clip in own:
+        assert (clip.order, clip.bound) == (math.inf, 0.1)
+        assert clip.source.startswith(__file__)
+        assert (clip.relative <= clip.error).all()
+        assert math.isnan(clip.at_step)
+    assert encode(decode(encode(capture))) == encode(capture)
+
+
+def test_what_changes_gradients_after_the_clip_shows_at_the_update():
+    def make(ps):
+        optimizer = torch.optim.SGD(ps, lr=0.1)
+        optimizer.register_step_pre_hook(lambda *_: (clip_grad_norm_(ps, 0.1), None)[1])
+        optimizer.register_step_pre_hook(lambda *_: ([p.grad.mul_(8) for p in ps], None)[1])
+        return optimizer
+
+    capture = first_steps(subject(lambda: mlp(4, 8, 2), regression(), optimizer=make), BUDGETS["quick"], 1)
+    own = [clip for clip in capture.clips if clip.within_step]
+    assert [clip.at_step / clip.bound for clip in own] == pytest.approx([8.0] * 3, rel=1e-4)
+
+
+def test_the_watch_leaves_no_profiler_and_no_hook_and_does_without_where_another_is_at_work():
+    named = parameters(*THREE_FOUR)
+    optimizer = torch.optim.SGD([p for _, p in named], lr=0.1)
+    optimizer.register_step_pre_hook(lambda *_: (clip_grad_norm_([p for _, p in named], 1.0), None)[1])
+    hooks = len(optimizer._optimizer_step_pre_hooks)
+    other = lambda *_: None  # noqa: E731
+    before = sys.getprofile()
+    try:
+        for profiler, count in ((None, 1), (other, 0)):
+            sys.setprofile(profiler)
+            with StepWatch(named, optimizer) as watch:
+                optimizer.step()
+            assert sys.getprofile() is profiler
+            sys.setprofile(None)
+            assert len(watch.clips) == count
+            assert len(optimizer._optimizer_step_pre_hooks) == hooks
+    finally:
+        sys.setprofile(before)
+
+
+def test_the_steps_are_what_they_are_without_the_trial(monkeypatch):
+    def losses():
+        made = subject(lambda: nn.Sequential(nn.Embedding(5, 3, sparse=True), nn.Flatten(), nn.Linear(6, 2)),
+                       (torch.tensor([[0, 1], [2, 1], [4, 4]]), torch.ones(3, 2)), optimizer=sgd())
+        return first_steps(made, BUDGETS["quick"], 1).losses.tolist()
+
+    tried_too = losses()
+    monkeypatch.setattr("gradcheck_suite.probes.clipping.tried", lambda *_: ())
+    assert losses() == tried_too
+
+
+def test_an_instance_is_left_as_it_was():
+    model = mlp(4, 8, 2)
+    x, y = regression()
+    model(x).sum().backward()
+    kept = {name: (p.grad, p.grad.clone()) for name, p in model.named_parameters()}
+    setup = Setup(model, Batch((x,), targets=y), nn.functional.mse_loss, sgd())
+    first_steps(Subject("own", lambda _: setup, fresh=False, instance=model), BUDGETS["quick"], 0)
+    for name, p in model.named_parameters():
+        assert p.grad is kept[name][0]
+        assert torch.equal(p.grad, kept[name][1])
