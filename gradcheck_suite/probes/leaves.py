@@ -73,7 +73,7 @@ class LeafWatch(TorchFunctionMode):
     def _enter(self, module: nn.Module, args: Any) -> None:
         if self._stack:
             self._stack[-1][1][0] += 1
-        before = [tensor.detach().clone() for tensor in floating(args)] if getattr(module, "inplace", False) else None
+        before = [tensor.detach().clone() for tensor in floating(args)] if vars(module).get("inplace") else None
         self._stack.append((module, [0], before))
         self._paused += id(module) in self._known
 

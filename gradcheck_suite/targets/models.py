@@ -43,6 +43,28 @@ def refuse_meta(model: nn.Module, label: str) -> None:
                               instead='Build the model on a real device, or call model.to_empty(device="cpu") and initialise it.')
 
 
+def refuse_cycle(model: nn.Module, label: str) -> None:
+    """Raise ``TargetError`` where a module is registered somewhere below itself."""
+    found = _cycle(model, "", {id(model): "the whole model"}, set())
+    if found is not None:
+        raise TargetError(f"in {label}, the module {found[0]!r} is one that contains it ({found[1]}): torch's own train() and to() "
+                          "never end there", instead="Keep the way back out of the tree of modules, for instance in a list: "
+                                                     "self.parent = [parent].")
+
+
+def _cycle(module: nn.Module, path: str, above: dict[int, str], done: set[int]) -> tuple[str, str] | None:
+    for name, child in module._modules.items():
+        below = f"{path}.{name}" if path else name
+        if id(child) in above:
+            return below, above[id(child)]
+        if child is not None and id(child) not in done:
+            found = _cycle(child, below, {**above, id(child): below}, done)
+            if found is not None:
+                return found
+    done.add(id(module))
+    return None
+
+
 @contextlib.contextmanager
 def in_eval_mode(model: nn.Module) -> Iterator[None]:
     """Eval mode without gradients inside, each module's own mode afterwards: a pass that leaves statistics and state alone."""

@@ -17,7 +17,7 @@ from gradcheck_suite.targets.grammar import Options, Settings, Target, parse
 from gradcheck_suite.targets.inference import INSTEAD, inferred
 from gradcheck_suite.targets.inputs import from_specs, is_spec
 from gradcheck_suite.targets.loading import activate, import_root, load, told
-from gradcheck_suite.targets.models import copy_of_lazy, is_lazy, materialise, refuse_meta, unwrapped
+from gradcheck_suite.targets.models import copy_of_lazy, is_lazy, materialise, refuse_cycle, refuse_meta, unwrapped
 from gradcheck_suite.targets.returned import adjusted, generator_of, setup_of
 from gradcheck_suite.targets.trial import tried
 
@@ -173,7 +173,9 @@ class Maker:
         with told(f"{self._label} could not be built"):
             value = self._build()
         made = setup_of(value, seed, self._label)
-        setup = adjusted(replace(made, model=unwrapped(made.model)), self._settings, seed)
+        model = unwrapped(made.model)
+        refuse_cycle(model, self._label)
+        setup = adjusted(replace(made, model=model), self._settings, seed)
         refuse_meta(setup.model, self._label)
         return setup
 

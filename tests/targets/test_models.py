@@ -26,6 +26,21 @@ def test_wrappers_are_taken_off() -> None:
     assert subject_of(scripted, Settings(inputs=(4, 3))).setup(0).model is scripted
 
 
+def test_a_module_below_itself_is_refused():
+    def build():
+        model = nn.Sequential(nn.Linear(3, 3), nn.Sequential(nn.Tanh()))
+        model[1].add_module("back", model)
+        return model
+
+    with pytest.raises(TargetError, match=r"(?s)the module '1\.back' is one that contains it \(the whole model\).*self\.parent = \[parent\]"):
+        subject_of(build, mode="train").setup(0)
+
+
+def test_a_module_in_two_places_is_no_cycle():
+    shared = nn.Linear(3, 3)
+    assert subject_of(lambda: nn.Sequential(shared, nn.Sequential(shared, nn.Tanh()), nn.Sequential(shared))).setup(0).model
+
+
 def test_a_model_without_values_is_refused() -> None:
     with pytest.raises(TargetError, match=r"(?s)'weight' .* meta device.*to_empty"):
         subject_of(lambda: nn.Linear(3, 2, device="meta")).setup(0)
