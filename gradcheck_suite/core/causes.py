@@ -104,19 +104,34 @@ def folded(findings: Iterable[Finding]) -> tuple[tuple[Finding, tuple[Finding, .
     """The findings in their order, each with those that it explains and that need not be told beside it.
 
     A violated ``backprop-agreement`` takes the other exact statements about gradients that the same subject violates; its further
-    places stay findings of their own. The networks of a search differ from one property to the next: nothing is folded there.
+    places stay findings of their own. The first error of a subject takes those that have the same reason: what cannot be run ends every
+    statement about it in the same way. The networks of a search differ from one property to the next: nothing is folded there.
     """
     given = tuple(findings)
-    causes = {f.subject: id(f) for f in reversed(given) if f.verdict is Verdict.VIOLATED and f.level is Level.REQUIREMENT
-              and f.property == WRONG_GRADIENT and f.subject != GENERATED}
+    causes: dict[tuple[str, ...], int] = {}
+    for finding in given:
+        if finding.subject != GENERATED and _takes(finding):
+            causes.setdefault(_cause(finding), id(finding))
     under: dict[int, list[Finding]] = {cause: [] for cause in causes.values()}
     heads = []
     for finding in given:
-        if finding.verdict is Verdict.VIOLATED and finding.subject in causes and finding.property in IDENTITIES:
-            under[causes[finding.subject]].append(finding)
-        else:
+        cause = causes.get(_cause(finding), id(finding))
+        if cause == id(finding) or not (finding.verdict is Verdict.ERROR or finding.property in IDENTITIES):
             heads.append(finding)
+        else:
+            under[cause].append(finding)
     return tuple((finding, tuple(under.get(id(finding), ()))) for finding in heads)
+
+
+def _takes(finding: Finding) -> bool:
+    """Whether others may be told under this finding."""
+    wrong = finding.verdict is Verdict.VIOLATED and finding.level is Level.REQUIREMENT and finding.property == WRONG_GRADIENT
+    return wrong or (finding.verdict is Verdict.ERROR and bool(finding.reason))
+
+
+def _cause(finding: Finding) -> tuple[str, ...]:
+    """What findings that may be told together have in common."""
+    return finding.subject, finding.verdict.value, finding.reason if finding.verdict is Verdict.ERROR else ""
 
 
 @cache

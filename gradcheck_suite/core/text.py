@@ -67,12 +67,17 @@ def _with(finding: Finding, under: Sequence[Finding]) -> str:
 
 
 def under_text(under: Sequence[Finding]) -> str:
-    """The findings that another one explains, in one sentence: each property once, with its first place."""
+    """The findings told under another one, in one sentence: each property once, with its first place."""
     first: dict[str, Finding] = {}
     for finding in under:
         first.setdefault(finding.property, finding)
     named = [f"{name} ({place})" if (place := short_place(finding)) else name for name, finding in first.items()]
-    return f"Also violated, explained by this: {', '.join(named)}"
+    return f"{why_under(under[0])}: {', '.join(named)}"
+
+
+def why_under(finding: Finding) -> str:
+    """Why a finding is told under another one."""
+    return "Not judged either, for the same reason" if finding.verdict is Verdict.ERROR else "Also violated, explained by this"
 
 
 def facts(finding: Finding) -> tuple[tuple[str, str], ...]:
@@ -172,7 +177,8 @@ def headline(report: Report) -> Headline:
 
 def _parts(report: Report) -> tuple[tuple[Verdict, list[Finding], str], ...]:
     """What a run found, the worst first: the verdict that colours it, the findings, a count in words (empty: none)."""
-    heads, under = [head for head, _ in folded(report.findings)], [one for _, below in folded(report.findings) for one in below]
+    heads, below = [head for head, _ in folded(report.findings)], [one for _, below in folded(report.findings) for one in below]
+    under, lost_too = ([one for one in below if one.verdict is verdict] for verdict in (Verdict.VIOLATED, Verdict.ERROR))
     by = {verdict: [f for f in heads if f.verdict is verdict] for verdict in Verdict}
     required = [f for f in by[Verdict.VIOLATED] if f.level is Level.REQUIREMENT]
     warned = [f for f in by[Verdict.VIOLATED] if f.level is Level.INDICATOR]
@@ -183,6 +189,8 @@ def _parts(report: Report) -> tuple[tuple[Verdict, list[Finding], str], ...]:
         (Verdict.VIOLATED, under, _count(_properties(under), "further statement is violated, which this explains",
                                          "further statements are violated, which this explains")),
         (Verdict.ERROR, errors, _count(_checks(errors), "check ended in an error", "checks ended in an error")),
+        (Verdict.ERROR, lost_too, _count(_checks(lost_too), "further statement could not be judged for the same reason",
+                                         "further statements could not be judged for the same reason")),
         (Verdict.ERROR, [], _count(lost, "target could not be built", "targets could not be built")),
         (Verdict.VIOLATED if report.run.fail_on is Level.INDICATOR else Verdict.INCONCLUSIVE, warned,
          _count(_properties(warned), "indicator is violated", "indicators are violated")),

@@ -23,7 +23,7 @@ class Experiment:
         self.setup, self.seed, self.model = setup, seed, setup.model
         self.optimizer = made_optimizer(setup)
         self.kept: list[nn.Parameter] = []
-        self._begun = False
+        self._begun, self._passes = False, 0
 
     def output(self, batch: Batch | None = None) -> Any:
         """The model's output on a batch, the subject's own by default."""
@@ -52,8 +52,17 @@ class Experiment:
         loss = self.loss()
         if loss.requires_grad:
             with failures("backward"):
-                loss.backward()  # type: ignore[no-untyped-call]
+                self._backward(loss)
         return loss.detach()
+
+    def _backward(self, loss: torch.Tensor) -> None:
+        try:
+            loss.backward()  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            if self._passes and "second time" in str(error):
+                raise RuntimeError(f"the model keeps the graph of an earlier call: detach what it carries on. {error}") from error
+            raise
+        self._passes += 1
 
     def step(self) -> None:
         """One step of the optimiser on the gradients at hand."""

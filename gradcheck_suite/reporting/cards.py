@@ -8,7 +8,7 @@ from typing import Final
 from gradcheck_suite.core.evidence import Evidence
 from gradcheck_suite.core.exhibits import SMALLEST_NETWORK, Code, Curve, Exhibit, Histogram, Table
 from gradcheck_suite.core.finding import Finding, RemedyTrial
-from gradcheck_suite.core.text import named_place, own_message, short_place
+from gradcheck_suite.core.text import named_place, own_message, short_place, why_under
 from gradcheck_suite.reporting.charts import Drawing, draw
 from gradcheck_suite.reporting.gauge import Gauge, Scale, gauge, scale_of
 
@@ -45,6 +45,7 @@ class Card:
     codes: tuple[Code, ...]
     network: str
     under: tuple[Finding, ...]
+    why_under: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def card(finding: Finding, anchor: str, charts: Charts, under: tuple[Finding, ..
         tables=tuple(exhibit for exhibit in exhibits if isinstance(exhibit, Table)),
         codes=tuple(exhibit for exhibit in exhibits if isinstance(exhibit, Code) and exhibit.title != SMALLEST_NETWORK),
         network=next((exhibit.text for exhibit in exhibits if isinstance(exhibit, Code) and exhibit.title == SMALLEST_NETWORK), ""),
-        under=under)
+        under=under, why_under=why_under(under[0]) if under else "")
 
 
 def _trials(remedies: tuple[RemedyTrial, ...], evidence: Evidence | None) -> tuple[Trial, ...]:

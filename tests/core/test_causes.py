@@ -104,3 +104,22 @@ def test_what_a_wrong_gradient_does_not_explain_stays_beside_it():
     assert not any(under for _, under in folded([intended, violated("batch-additivity")]))
     search = [replace(finding, subject=GENERATED) for finding in (wrong, violated("batch-additivity"))]
     assert [finding for finding, _ in folded(search)] == search
+
+
+def error(name: str, reason: str, subject: str = "s") -> Finding:
+    return replace(HOLDS, id=f"{name}{subject}", property=name, subject=subject, verdict=Verdict.ERROR, reason=reason)
+
+
+def test_errors_for_one_reason_are_told_under_the_first_of_them():
+    found = [error("gradient-reach", "no"), error("initial-loss", "no"), error("euler-identity", "other"), error("weight-growth", "no"),
+             error("gradient-reach", "no", subject="t"), error("a", ""), error("b", "")]
+    told = {(head.property, head.subject): names(under) for head, under in folded(found)}
+    assert told == {("gradient-reach", "s"): ["initial-loss", "weight-growth"], ("euler-identity", "s"): [], ("gradient-reach", "t"): [],
+                    ("a", "s"): [], ("b", "s"): []}
+
+
+def test_errors_in_a_search_and_beside_a_wrong_gradient_stay_findings_of_their_own():
+    search = [error(name, "no", subject=GENERATED) for name in ("gradient-reach", "initial-loss")]
+    assert [head for head, _ in folded(search)] == search
+    beside = [violated("backprop-agreement"), error("batch-additivity", "no")]
+    assert [head for head, _ in folded(beside)] == beside

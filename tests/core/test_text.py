@@ -146,6 +146,17 @@ def test_what_a_wrong_gradient_explains_is_told_beside_it():
     assert "Also violated, explained by this: batch-additivity (layer1)" in text
 
 
+def test_one_reason_of_many_errors_is_told_once():
+    errors = [samples.finding(name, Verdict.ERROR, reason="it raised") for name in ("gradient-reach", "initial-loss", "weight-growth")]
+    report = samples.report_of(errors)
+    line = headline(report)
+    assert line.sentence == "1 check ended in an error"
+    assert line.also == "2 further statements could not be judged for the same reason"
+    text = report_text(report)
+    assert text.count("it raised") == 1
+    assert "Not judged either, for the same reason: initial-loss, weight-growth" in text
+
+
 def test_a_search_names_properties_for_its_networks_differ():
     assert headline(samples.report_of([replace(samples.wrong_backward(), subject=GENERATED)])).places == ("backprop-agreement",)
 

@@ -11,6 +11,7 @@ from torch.nn import functional
 from gradcheck_suite.captures.codec import decode, encode
 from gradcheck_suite.captures.first_steps import FirstSteps
 from gradcheck_suite.core.budget import BUDGETS
+from gradcheck_suite.core.errors import SubjectError
 from gradcheck_suite.probes.first_steps import first_steps
 from gradcheck_suite.subject import Batch, Setup, Subject
 
@@ -151,3 +152,17 @@ def test_a_model_that_is_not_fresh_is_left_as_it_was():
     setup = Setup(model, Batch((torch.randn(16, 4),), targets=torch.randn(16, 2)), functional.mse_loss, sgd())
     first_steps(Subject("s", lambda seed: setup, fresh=False), BUDGETS["quick"], 0)
     assert all(torch.equal(p, old) and p.grad is None for p, old in zip(model.parameters(), before, strict=True))
+
+
+def test_a_graph_that_is_carried_from_one_call_to_the_next_is_told():
+    class Remembering(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.state = nn.Linear(4, 2), torch.zeros(2)
+
+        def forward(self, x):
+            self.state = torch.tanh(self.layer(x).mean(0) + self.state)
+            return self.layer(x) + self.state
+
+    with pytest.raises(SubjectError, match="keeps the graph of an earlier call: detach what it carries on"):
+        seen(Remembering)

@@ -193,6 +193,13 @@ def test_the_title_leaves_out_the_target_which_breaks_after_slashes_and_colons()
     assert '<p class="target"><code>/<wbr>a/<wbr>long/<wbr>path/<wbr>of/<wbr>models.py:<wbr>build_with_everything</code></p>' in page
 
 
+def test_errors_for_one_reason_are_under_one_card():
+    errors = [samples.finding(name, Verdict.ERROR, reason="it raised") for name in ("gradient-reach", "initial-loss")]
+    outline = Outline(render(samples.report_of(errors)))
+    assert outline.tags.count("article") == 1
+    assert "Not judged either, for the same reason initial-loss" in outline.text
+
+
 def test_what_one_wrong_gradient_explains_is_under_its_card():
     identity = samples.finding("batch-additivity", Verdict.VIOLATED, where=Where(module="layer1"))
     outline = Outline(render(samples.report_of([identity, samples.wrong_backward()])))
