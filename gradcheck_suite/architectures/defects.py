@@ -12,7 +12,7 @@ from typing import Literal
 
 from torch import nn
 
-from gradcheck_suite.architectures import attention_faults, faults
+from gradcheck_suite.architectures import attention_faults, faults, parameter_faults
 from gradcheck_suite.architectures.grammar import Place, places
 from gradcheck_suite.architectures.kinds import KINDS
 from gradcheck_suite.architectures.losses import LOSSES, class_targets
@@ -65,13 +65,14 @@ DEFECTS = MappingProxyType({
     "narrow-gradient": Fault(faults.narrow_gradient, "gradient", strengths=(1.0, 1e-6)),
     "nan-gradient": Fault(faults.nan_gradient, "gradient"),
     "nondeterministic": Fault(faults.nondeterministic, "gradient", strengths=(0.1,)),
-    "parameter-hook": Fault(faults.parameter_hook, "gradient", "parameter", FACTORS),
-    "shifted-gradient": Fault(faults.shifted_gradient, "gradient", "parameter", (1.0, 0.01)),
-    "scaled-entry": Fault(faults.scaled_entry, "gradient", "parameter", FACTORS),
+    "parameter-hook": Fault(parameter_faults.parameter_hook, "gradient", "parameter", FACTORS),
+    "shifted-gradient": Fault(parameter_faults.shifted_gradient, "gradient", "parameter", (1.0, 0.01)),
+    "scaled-entry": Fault(parameter_faults.scaled_entry, "gradient", "parameter", FACTORS),
+    "overwritten-gradient": Fault(parameter_faults.overwritten_gradient, "gradient", "parameter"),
     "forgetful-softmax": Fault(attention_faults.forgetful_softmax, "gradient", "attention", (1.0, 0.01)),
     "detached": Fault(faults.detached, "gradient", cuts=True),
-    "frozen": Fault(faults.frozen, "gradient", "parameter", cuts=True),
-    "unregistered": Fault(faults.unregistered, "gradient", "parameter"),
+    "frozen": Fault(parameter_faults.frozen, "gradient", "parameter", cuts=True),
+    "unregistered": Fault(parameter_faults.unregistered, "gradient", "parameter"),
     "half-island": Fault(faults.half_island, "forward"),
     "nan-forward": Fault(faults.nan_forward, "forward"),
     "hidden-offset": Fault(faults.hidden_offset, "forward", strengths=(1e-3, 1.0)),
@@ -79,7 +80,7 @@ DEFECTS = MappingProxyType({
     "future-leak": Fault(faults.future_leak, "forward", "time"),
     "ignored-padding": Fault(faults.ignored_padding, "forward", "tokens"),
     "input-mutation": Fault(faults.input_mutation, "forward", "numbers", (1.0, 1e-3)),
-    "drifting": Fault(faults.drifting, "forward", "parameter", (1.0, 1e-3)),
+    "drifting": Fault(parameter_faults.drifting, "forward", "parameter", (1.0, 1e-3)),
     "drifting-buffers": Fault(faults.drifting_buffers, "forward", "buffer", (1.0, 1e-3)),
     "reseeding": Fault(faults.reseeding, "forward"),
     "leaked-dtype": Fault(faults.leaked_dtype, "forward"),

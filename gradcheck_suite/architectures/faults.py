@@ -177,48 +177,10 @@ def counted(strength: float) -> Callable[..., Tensor]:
     return change
 
 
-def parameter_hook(module: nn.Module, strength: float) -> None:
-    """A hook multiplies the gradient of every parameter of the module by the strength."""
-    for parameter in module.parameters():
-        parameter.register_hook(lambda gradient: strength * gradient)  # type: ignore[no-untyped-call]
-
-
-def shifted_gradient(module: nn.Module, strength: float) -> None:
-    """A hook adds the strength times its root mean square to every entry of the gradient of each of the module's parameters."""
-    for parameter in module.parameters():
-        parameter.register_hook(lambda gradient: gradient + strength * gradient.square().mean().sqrt())  # type: ignore[no-untyped-call]
-
-
-def scaled_entry(module: nn.Module, strength: float) -> None:
-    """A hook multiplies the first entry of the gradient of the module's first parameter by the strength."""
-    parameter = next(module.parameters())
-    factor = torch.ones_like(parameter)
-    factor.view(-1)[0] = strength
-    parameter.register_hook(lambda gradient: factor * gradient)  # type: ignore[no-untyped-call]
-
-
-def frozen(module: nn.Module, strength: float) -> None:
-    """The module's parameters are not trained."""
-    module.requires_grad_(False)
-
-
-def unregistered(module: nn.Module, strength: float) -> None:
-    """The module's parameters are plain tensors that require gradients."""
-    for owner in module.modules():
-        for name, parameter in list(owner.named_parameters(recurse=False)):
-            del owner._parameters[name]
-            setattr(owner, name, parameter.detach().clone().requires_grad_())
-
-
 def ignored_padding(module: Any, strength: float) -> None:
     """The rows of an embedding are looked up without regard to its padding index (0 where it has none)."""
     module.padding_idx = module.padding_idx or 0
     change_forward(module, lambda forward, module, x: nn.functional.embedding(x, module.weight))
-
-
-def drifting(module: nn.Module, strength: float) -> None:
-    """Each forward pass first adds the strength to the module's parameters."""
-    change_forward(module, lambda forward, module, x: ([p.data.add_(strength) for p in module.parameters()], forward(x))[1])
 
 
 def statistics(module: nn.Module) -> list[Tensor]:

@@ -11,7 +11,18 @@ from typing import Any
 
 import torch
 
-from gradcheck_suite.architectures import attention_faults, comparison, defects, faults, initializations, losses, mistakes, modules, values
+from gradcheck_suite.architectures import (
+    attention_faults,
+    comparison,
+    defects,
+    faults,
+    initializations,
+    losses,
+    mistakes,
+    modules,
+    parameter_faults,
+    values,
+)
 from gradcheck_suite.architectures.grammar import inside, output_shape
 from gradcheck_suite.architectures.initializations import INITIALIZATIONS
 from gradcheck_suite.architectures.losses import LOSSES
@@ -22,7 +33,9 @@ from gradcheck_suite.architectures.values import TOKENS, VALUES
 from gradcheck_suite.core.architecture import Architecture, Defect
 from gradcheck_suite.core.errors import UsageError, did_you_mean
 
-_SOURCES: tuple[ModuleType, ...] = (modules, initializations, values, losses, faults, attention_faults, mistakes, comparison)
+_SOURCES: tuple[ModuleType, ...] = (
+    modules, initializations, values, losses, faults, attention_faults, parameter_faults, mistakes, comparison,
+)  # fmt: skip
 
 
 def _parts() -> dict[str, Any]:
