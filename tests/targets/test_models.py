@@ -33,7 +33,7 @@ def test_a_module_below_itself_is_refused():
         return model
 
     with pytest.raises(TargetError, match=r"(?s)the module '1\.back' is one that contains it \(the whole model\).*self\.parent = \[parent\]"):
-        subject_of(build, mode="train").setup(0)
+        subject_of(build, Settings(mode="train")).setup(0)
 
 
 def test_a_module_in_two_places_is_no_cycle():
