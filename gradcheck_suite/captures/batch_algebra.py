@@ -27,6 +27,7 @@ class BatchAlgebra:
         other_residual: the residual with the model in float32; NaN where it was not asked for, because every residual is within its
             tolerance, or the model does not run there (R).
         other_permuted_residual: the same of the permuted residual (R).
+        contiguous_residual: the residual where every layer is handed its gradient contiguous in memory; NaN like ``other_residual`` (R).
     """
 
     rows: Rows
@@ -41,3 +42,4 @@ class BatchAlgebra:
     epsilon: float
     other_residual: np.ndarray
     other_permuted_residual: np.ndarray
+    contiguous_residual: np.ndarray

@@ -43,6 +43,10 @@ def batch_algebra(subject: Subject, budget: Budget, seed: int) -> BatchAlgebra:
     doubtful = [(seen.residual, seen.scale), (seen.permuted_residual, seen.permuted_scale)]
     if not any(bool((residual > 32 * EPSILON * scale).any()) for residual, scale in doubtful):
         return seen
+    with in_float64(setup, evaluation=True) as wide:
+        again = _measured(wide, seed, contiguous=True)
+    if again.rows.names == seen.rows.names:
+        seen = replace(seen, contiguous_residual=again.residual)
     try:
         with in_float32(setup, evaluation=True) as narrow:
             other = _measured(narrow, seed)
@@ -52,10 +56,10 @@ def batch_algebra(subject: Subject, budget: Budget, seed: int) -> BatchAlgebra:
     return replace(seen, other_residual=other.residual, other_permuted_residual=other.permuted_residual) if same else seen
 
 
-def _measured(setup: Setup, seed: int) -> BatchAlgebra:
+def _measured(setup: Setup, seed: int, contiguous: bool = False) -> BatchAlgebra:
     count = _samples(setup)
     chosen = list(range(min(count, MOST)))
-    whole = _record(setup, _pick(setup.batch, count, chosen))
+    whole = _record(setup, _pick(setup.batch, count, chosen), contiguous)
     u = cotangents(whole.outputs, derive(seed, "batch"))
     gradients = whole.pull(u)
     noise = [0.0] * len(gradients)
@@ -63,14 +67,14 @@ def _measured(setup: Setup, seed: int) -> BatchAlgebra:
         scaled = whole.pull([factor * item for item in u])
         noise = [max(n, norm(a - factor * b) / factor) for n, a, b in zip(noise, scaled, gradients, strict=True)]
     order = torch.randperm(len(chosen), generator=torch.Generator().manual_seed(derive(seed, "order"))).tolist()
-    shuffled = _record(setup, _pick(setup.batch, count, order))
+    shuffled = _record(setup, _pick(setup.batch, count, order), contiguous)
     if shuffled.rows.names != whole.rows.names:
         raise NotApplicable("which layers run, and how often, depends on the order of the samples")
     permuted_gap = max(_gap(a[order], b) for a, b in zip(whole.outputs, shuffled.outputs, strict=True))
     permuted = shuffled.pull([item[order] for item in u])
     singles, gap = [], 0.0
     for index in chosen:
-        graph = _record(setup, _pick(setup.batch, count, [index]))
+        graph = _record(setup, _pick(setup.batch, count, [index]), contiguous)
         if graph.rows.names != whole.rows.names:
             raise NotApplicable("which layers run, and how often, depends on the samples in the batch")
         gap = max([gap, *(_gap(a[index : index + 1], b) for a, b in zip(whole.outputs, graph.outputs, strict=True))])
@@ -86,6 +90,7 @@ def _measured(setup: Setup, seed: int) -> BatchAlgebra:
         rows=whole.rows, samples=len(chosen), gap=gap, permuted_gap=permuted_gap, residual=frozen([r for r, _ in summed]),
         scale=frozen([s for _, s in summed]), permuted_residual=frozen(moved), permuted_scale=frozen([norm(g) for g in gradients]),
         noise=frozen(noise), epsilon=widest_epsilon(*whole.outputs), other_residual=unknown, other_permuted_residual=unknown,
+        contiguous_residual=unknown,
     )
 
 
@@ -119,12 +124,20 @@ def _pick(batch: Batch, count: int, chosen: Sequence[int]) -> Batch:
     return replace(batch, args=mapped(tuple(batch.args), pick), kwargs=kwargs)
 
 
-def _record(setup: Setup, batch: Batch) -> Graph:
+def _record(setup: Setup, batch: Batch, contiguous: bool) -> Graph:
+    """One pass; ``contiguous``: each layer is handed its gradient in memory of its own, in the usual order."""
     try:
         with preserved(setup.model):
-            return Graph.record(setup, batch)
+            graph = Graph.record(setup, batch)
+        for tensor in graph.tensors[: graph.rows.roles.count("layer")] if contiguous else ():
+            tensor.register_hook(_in_order)  # type: ignore[no-untyped-call]
+        return graph
     except SubjectError as failure:
         raise NotApplicable(f"the model does not run on a part of its batch: {str(failure)[:120]}") from None
+
+
+def _in_order(gradient: torch.Tensor) -> torch.Tensor:
+    return gradient.clone(memory_format=torch.contiguous_format)
 
 
 def _gap(one: torch.Tensor, other: torch.Tensor) -> float:

@@ -22,6 +22,8 @@ Error
 When violated
 -------------
 Look at the layer named for a mean in place of a sum, an index that ignores the sample, or a sum over the wrong axis in a backward pass.
+Where the note speaks of layout, the operation reads a transposed gradient as if it were not: PyTorch 2.13 does so in ``batch_norm`` in
+evaluation mode, for one sample. ``x.contiguous()`` behind the layer does not help, a clone of the gradient does (``register_hook``).
 
 Limits
 ------
@@ -59,6 +61,9 @@ def measure(batch_algebra: BatchAlgebra) -> Evidence:
     wrong = residual > allowed
     worst = int(np.argmax(np.where(rounded > 0, 0.0, residual / np.maximum(allowed, np.finfo(float).tiny))))
     note = f"{int(wrong.sum())} of {len(wrong)} gradients of {seen.samples} samples are not the sum of theirs" if wrong.any() else ""
+    if wrong.any() and (seen.contiguous_residual <= allowed + seen.epsilon * seen.scale.max()).all():
+        note += ("; they are where every layer is handed its gradient contiguous in memory: the backward pass of this layer misreads the "
+                 "layout of a gradient (a fault of that operation, and no confusion of samples)")
     return Evidence(
         quantity="relative residual of the sum over samples", value=float(residual[worst] / scale[worst]), low=0.0, high=0.0,
         error=float(allowed[worst] / scale[worst]), resolution=2 * resolution(seen.epsilon),
