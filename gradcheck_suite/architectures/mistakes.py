@@ -130,6 +130,17 @@ def logarithm_of_zero(loss: Tensor, output: Tensor, module: nn.Module, strength:
     return loss + 0.0 * torch.softmax(strength * output, -1).log().sum()
 
 
+def scaled_loss_gradient(loss: Tensor, output: Tensor, module: nn.Module, strength: float) -> Tensor:
+    """The loss has its value, and the strength times its gradient."""
+    return strength * loss + (1.0 - strength) * loss.detach()
+
+
+def unbalanced_loss_gradient(loss: Tensor, output: Tensor, module: nn.Module, strength: float) -> Tensor:
+    """The loss has its value; its gradient at the outputs has the strength times their mean softmax besides."""
+    total = output.logsumexp(-1).mean()
+    return loss + strength * (total - total.detach())
+
+
 def cancelling_loss(loss: Tensor, output: Tensor, module: nn.Module, strength: float) -> Tensor:
     """The loss adds the variance of the outputs, as a mean square less a squared mean, after the strength was added to them."""
     shifted = output + strength
@@ -165,5 +176,7 @@ MISTAKES = MappingProxyType({
     "penalised-loss": Mistake("loss", penalised_loss),
     "detached-loss": Mistake("loss", detached_loss),
     "log-of-zero": Mistake("loss", logarithm_of_zero),
+    "scaled-loss-gradient": Mistake("loss", scaled_loss_gradient),
+    "unbalanced-loss-gradient": Mistake("loss", unbalanced_loss_gradient),
     "cancelling-loss": Mistake("loss", cancelling_loss),
 })  # fmt: skip

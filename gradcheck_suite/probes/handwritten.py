@@ -35,9 +35,14 @@ class FunctionRun:
         return self.function.apply(*first, *self.args[len(first) :])
 
 
-def function_runs(outputs: Sequence[torch.Tensor], authors: Authors, again: Callable[[], object]) -> list[FunctionRun]:
-    """The calls of the custom functions behind the outputs, seen while ``again`` makes the outputs once more; none: it is not called."""
-    functions = survey(outputs).functions
+def function_runs(
+    outputs: Sequence[torch.Tensor], authors: Authors, again: Callable[[], object], most: int | None = None
+) -> list[FunctionRun]:
+    """The calls of the custom functions behind the outputs, seen while ``again`` makes the outputs once more; none: it is not called.
+
+    Of all functions the nearest ``most``, counted from the outputs.
+    """
+    functions = survey(outputs).functions[:most]
     if not functions:
         return []
     places: dict[Any, str] = {}

@@ -72,7 +72,8 @@ def test_losses_are_changed_as_said():
     variance = output.model(*output.batch.args).var(correction=0).item()
     squares = sum(p.square().sum().item() for p in build(DENSE, 3).parameters())
     values = {"scaled-loss": 0.5 * expected, "clamped-loss": min(0.5, expected), "penalised-loss": expected + 0.5 * squares,
-              "detached-loss": expected, "log-of-zero": expected, "cancelling-loss": expected + variance}
+              "detached-loss": expected, "scaled-loss-gradient": expected, "unbalanced-loss-gradient": expected,
+              "log-of-zero": expected, "cancelling-loss": expected + variance}
     assert set(values) == {kind for kind, mistake in MISTAKES.items() if mistake.stage == "loss"}
     for kind, value in values.items():
         found = loss(setups(kind, strength=0.5)[0])
