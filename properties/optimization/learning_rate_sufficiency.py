@@ -60,7 +60,7 @@ def measure(training: Training) -> Evidence:
     gains = [attempt.gain for attempt in training.attempts]
     error = 0.0 if training.failing else max(further, 0.0) + (max(gains) - min(gains)) / 2.0
     rate = training.learning_rate
-    note = "" if share - error <= 0.5 else (
+    note = "" if not share - error > 0.5 else (  # NaN: how it would have gone on is not known
         f"learning rate too low: with {rate * best.factor:.2g} in place of {rate:.2g} the same set-up explains {best.gain:.0%} of the best "
         "constant output's loss; raise the learning rate")
     return Evidence(quantity="share of the best constant's loss that a larger learning rate explains more", value=share, error=error,
