@@ -40,7 +40,7 @@ IDENTITIES = (
     "euler-identity", "gradient-linearity", "gradient-power-of-two-scaling", "hessian-symmetry", "neuron-rescaling-symmetry",
     "outer-product-gradient", "pooling-isometry", "positive-homogeneity", "recomputation-equality", "second-order-agreement",
     "shipped-precision-agreement", "value-gradient-sum", "key-bias-gradient", "bias-before-batch-norm", "gradient-contraction",
-    "cross-entropy-gradient", "softmax-jacobian", "tied-weight-gradient",
+    "cross-entropy-gradient", "softmax-jacobian", "tied-weight-gradient", "displacement-growth", "step-length",
     "radial-gradient", "weight-gain-invariance", "weight-gradient-orthogonality", "zero-gradient-sum", "identity-of-zero-branches",
 )
 

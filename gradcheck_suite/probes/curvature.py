@@ -1,10 +1,13 @@
 """Curvature: the largest Hessian eigenvalue by Lanczos, and the threshold of the optimiser's stability."""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gradcheck_suite.captures.curvature import Curvature
@@ -13,9 +16,11 @@ from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.core.seeds import derive
 from gradcheck_suite.probes.execution import realise
 from gradcheck_suite.probes.experiment import Experiment, is_finite, require_training
+from gradcheck_suite.probes.graph import nodes
 from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.subject import Subject
 
+Product = Callable[[torch.Tensor], torch.Tensor]
 _PRODUCTS = 10
 
 
@@ -35,9 +40,9 @@ def curvature(subject: Subject, budget: Budget, seed: int) -> Curvature:
         threshold, formula = stability_threshold(run.optimizer, group)
         if not math.isfinite(threshold):
             raise NotApplicable(f"no closed stability threshold is known for {type(run.optimizer).__name__}")
-        product, size = _hessian(run)
-        largest, error, used = lanczos(product, size, _PRODUCTS, derive(seed, "direction"))
-    return Curvature(largest=largest, error=error, products=used, optimizer=type(run.optimizer).__name__,
+        found = hessian(run)
+        top = sharpest(found.product, found.gradient.numel(), _PRODUCTS, derive(seed, "direction"))
+    return Curvature(largest=top.value, error=top.error, products=top.products, optimizer=type(run.optimizer).__name__,
                      learning_rate=float(group["lr"]), threshold=threshold, formula=formula)
 
 
@@ -57,11 +62,27 @@ def stability_threshold(optimizer: torch.optim.Optimizer, group: dict[str, Any])
     return 2 / rate - group["weight_decay"], "2/lr"
 
 
-def lanczos(product: Any, size: int, products: int, seed: int) -> tuple[float, float, int]:
-    """Largest eigenvalue of a symmetric map by Lanczos with full reorthogonalisation: Ritz value, residual bound, products used.
+@dataclass(frozen=True, slots=True)
+class Sharpest:
+    """The largest Ritz value, its residual bound, the Hessian-vector products used, and its unit vector (n)."""
+
+    value: float
+    error: float
+    products: int
+    vector: torch.Tensor
+
+
+def lanczos(product: Product, size: int, products: int, seed: int) -> tuple[float, float, int]:
+    """Largest eigenvalue of a symmetric map: Ritz value, residual bound, products used (see ``sharpest``)."""
+    top = sharpest(product, size, products, seed)
+    return top.value, top.error, top.products
+
+
+def sharpest(product: Product, size: int, products: int, seed: int) -> Sharpest:
+    """Largest eigenvalue of a symmetric map by Lanczos with full reorthogonalisation.
 
     The residual |beta s| bounds the distance of the Ritz value to the nearest eigenvalue (Parlett, The symmetric eigenvalue
-    problem, theorem 13.2.1).
+    problem, theorem 13.2.1); it is the length of the product with the Ritz vector less the value times that vector.
     """
     generator = torch.Generator().manual_seed(seed)
     vector = torch.randn(size, generator=generator, dtype=torch.float64)
@@ -79,10 +100,27 @@ def lanczos(product: Any, size: int, products: int, seed: int) -> tuple[float, f
         basis.append(image / beside[-1])
     matrix = np.diag(diagonal) + np.diag(beside[: len(diagonal) - 1], 1) + np.diag(beside[: len(diagonal) - 1], -1)
     values, vectors = np.linalg.eigh(matrix)
-    return float(values[-1]), abs(beside[-1] * float(vectors[-1, -1])), len(diagonal)
+    ritz = torch.from_numpy(vectors[:, -1]) @ torch.stack(basis[: len(diagonal)])
+    return Sharpest(float(values[-1]), abs(beside[-1] * float(vectors[-1, -1])), len(diagonal), ritz / ritz.norm())
 
 
-def _hessian(run: Experiment) -> tuple[Any, int]:
+@dataclass(frozen=True, slots=True)
+class Hessian:
+    """The loss at a point, its gradient (n) in float64, and the Hessian as a map, in the parameters that the gradient depends on."""
+
+    loss: float
+    gradient: torch.Tensor
+    product: Product
+    parameters: list[nn.Parameter]
+
+
+def hessian(run: Experiment) -> Hessian:
+    """First and second derivative of an experiment's loss, where the model stands.
+
+    Raises:
+        NotApplicable: there is no finite second derivative; ``product`` raises it too.
+        SubjectError: the subject failed.
+    """
     parameters = [p for p in run.model.parameters() if p.requires_grad]
     loss = run.loss()
     if not loss.requires_grad:
@@ -92,6 +130,10 @@ def _hessian(run: Experiment) -> tuple[Any, int]:
     except RuntimeError as error:
         raise NotApplicable(f"the gradient could not be taken: {str(error)[:120]}") from None
     used = [(p, g) for p, g in zip(parameters, gradients, strict=True) if g is not None and g.requires_grad]
+    if any(g.layout != torch.strided or g.is_complex() for _, g in used):
+        raise NotApplicable("some gradient is sparse or complex")
+    if any(node.name() == "torch::autograd::Error" for node in nodes(*(g for _, g in used))):
+        raise NotApplicable("no second derivative: a function is marked as differentiable once")
     if not used or not is_finite(*(g.detach() for _, g in used)):
         raise NotApplicable("the gradient is not finite" if used else "the gradient does not depend on the parameters")
     sizes = [p.numel() for p, _ in used]
@@ -108,4 +150,5 @@ def _hessian(run: Experiment) -> tuple[Any, int]:
             raise NotApplicable("the second derivative is not finite")
         return image
 
-    return product, sum(sizes)
+    flat = torch.cat([g.detach().double().flatten() for _, g in used])
+    return Hessian(float(loss.detach()), flat, product, [p for p, _ in used])
