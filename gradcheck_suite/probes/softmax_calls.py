@@ -61,7 +61,7 @@ def softmax_calls(subject: Subject, budget: Budget, seed: int) -> SoftmaxCalls:
             rows = [_compared(one, derive(seed, one.path, one.function)) for one in found]
     kept = [index for index, row in enumerate(rows) if row["rows"]]
     if not kept:
-        raise NotApplicable("no softmax has a row of at least two finite weights")
+        raise NotApplicable("no softmax has a row of at least two finite weights and a finite gradient")
     found, rows = [found[index] for index in kept], [rows[index] for index in kept]
     columns = {name: frozen([row[name] for row in rows], "<i8" if name in ("choices", "rows") else "<f8") for name in rows[0]}
     return SoftmaxCalls(paths=tuple(one.path for one in found), functions=tuple(one.function for one in found),
@@ -169,7 +169,7 @@ def _compared(one: _Softmax, seed: int) -> dict[str, float]:
         (g,) = torch.autograd.grad(weights, leaf, u, retain_graph=True)
         g = torch.where(usable, g.to(p.dtype), torch.zeros_like(p))
         if turn == 0:
-            cotangent, gradient = u, g
+            cotangent, gradient, finite = u, g, bool(torch.isfinite(g).all())
         size, before = (tensor.square().sum(one.axis, keepdim=True).sqrt() for tensor in (g, u))
         growth = max(growth, float((size / torch.where(before > 0, before, torch.ones_like(before))).max()))
         u = g / torch.where(size > 0, size, torch.ones_like(size))
@@ -177,5 +177,5 @@ def _compared(one: _Softmax, seed: int) -> dict[str, float]:
     expected = p * (cotangent - (p * cotangent).sum(one.axis, keepdim=True))
     scale = float((p * (cotangent.abs() + (p * cotangent.abs()).sum(one.axis, keepdim=True))).double().norm())
     residual = float((gradient - expected).double().norm()) / scale if scale > 0 else math.nan
-    return {"choices": p.shape[one.axis], "rows": int(usable.sum()), "residual": residual, "growth": growth,
+    return {"choices": p.shape[one.axis], "rows": int(usable.sum()) if finite else 0, "residual": residual, "growth": growth,
             "epsilon": max(torch.finfo(p.dtype).eps, torch.finfo(leaf.dtype).eps)}

@@ -66,9 +66,9 @@ def tied_weights(subject: Subject, budget: Budget, seed: int) -> TiedWeights:
         guard.rewind()
         wide.model.zero_grad(set_to_none=True)
         _apart(wide, tied, value.detach(), seed)
-        parted = [one for one in tied if len(one.parts()) > 1]
+        parted = [one for one in tied if len(one.parts()) > 1 and one.gradient is not None and bool(torch.isfinite(one.gradient).all())]
         if not parted:
-            raise NotApplicable("no trained parameter is used by several modules or calls that can be told apart")
+            raise NotApplicable("no trained parameter with a finite gradient is used by several modules or calls that can be told apart")
         rows = [_compared(one) for one in parted]
     columns = {name: frozen([row[name] for row in rows], "<i8" if name == "uses" else "<f8") for name in rows[0]}
     return TiedWeights(

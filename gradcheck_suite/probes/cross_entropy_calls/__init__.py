@@ -23,7 +23,7 @@ def cross_entropy_calls(subject: Subject, budget: Budget, seed: int) -> CrossEnt
     entropy of logits and target times a constant, here and at random points. Declared mismatches are left out.
 
     Raises:
-        NotApplicable: no cross entropy ran on logits and targets that are finite.
+        NotApplicable: no cross entropy ran on finite logits and gave them a finite gradient.
         SubjectError: the subject failed.
     """
     setup = realise(subject, seed)
@@ -32,7 +32,7 @@ def cross_entropy_calls(subject: Subject, budget: Budget, seed: int) -> CrossEnt
         with guarded(setup):
             rows = [(one, row) for one in found if (row := _compared(one, derive(seed, one.path, one.function))) is not None]
     if not rows:
-        raise NotApplicable("no cross entropy of finite logits ran")
+        raise NotApplicable("no cross entropy of finite logits with a finite gradient ran")
     kept = [one for one, _ in rows]
     columns = {name: frozen([row[name] for _, row in rows], "<i8" if name in _INTEGERS else "<f8") for name in rows[0][1]}
     return CrossEntropyCalls(
@@ -42,7 +42,7 @@ def cross_entropy_calls(subject: Subject, budget: Budget, seed: int) -> CrossEnt
 
 
 def _compared(one: CrossEntropy, seed: int) -> dict[str, float] | None:
-    """The gradient against what it must be; ``None`` where the value is not finite or cannot be differentiated alone."""
+    """The gradient against what it must be; ``None`` where either is not finite or cannot be had alone."""
     leaf, known = one.logits.clone().requires_grad_(), one.meaning
     try:
         value = one.run(leaf)
@@ -51,7 +51,7 @@ def _compared(one: CrossEntropy, seed: int) -> dict[str, float] | None:
         (found,) = torch.autograd.grad(value, leaf, cotangent)
     except Exception:
         return None
-    if not bool(torch.isfinite(value).all()) or not bool(torch.isfinite(leaf).all()):
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in (value, leaf, found)):
         return None
     gradient = known.rows(found).double()
     expected, sizes, lengths = known.gradient(leaf.detach(), cotangent)

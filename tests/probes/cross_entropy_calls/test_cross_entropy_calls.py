@@ -140,6 +140,16 @@ def test_a_cross_entropy_that_is_not_finite_is_left_out():
         of(lambda y, t: functional.cross_entropy(y.masked_fill(t[:, None] == 0, -torch.inf), t))
 
 
+def test_a_gradient_that_is_not_finite_is_left_out():
+    def naive(logits, target):
+        e = torch.exp(400 * logits)
+        return -torch.log(torch.where(e.isinf(), 1.0, e / e.sum(-1, keepdim=True))).nan_to_num(0.0).sum() * 0 + by_hand(logits, target)
+
+    assert np.isfinite(of(by_hand).residual).all()
+    with pytest.raises(NotApplicable, match="finite gradient"):
+        of(naive)
+
+
 def test_a_loss_that_raises_is_the_subjects_failure():
     def broken(output, target):
         raise ValueError("no loss today")
