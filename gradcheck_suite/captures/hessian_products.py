@@ -13,6 +13,10 @@ class HessianProducts:
         scale: ||v₁|| ||H v₂|| + ||v₂|| ||H v₁||.
         noise: the largest |v₁ᵀ H (k v₂)/k - v₁ᵀ H v₂| for k in {1.1, 0.7, 1.3}.
         epsilon: distance from 1 to the next number in the narrowest format that a differentiated tensor is in.
+        module: path of the first module, inner ones first, whose own second derivative is asymmetric, where the products differ;
+            ``""`` where there is none, and elsewhere.
+        kind: its class.
+        alone: its relative asymmetry.
     """
 
     first: float
@@ -20,3 +24,6 @@ class HessianProducts:
     scale: float
     noise: float
     epsilon: float
+    module: str = ""
+    kind: str = ""
+    alone: float = 0.0

@@ -7,7 +7,8 @@ from gradcheck_suite.captures.hessian_products import HessianProducts
 from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.core.seeds import derive
-from gradcheck_suite.numerics.rounding import NOISE_FACTORS
+from gradcheck_suite.numerics.rounding import NOISE_FACTORS, tolerance
+from gradcheck_suite.probes.asymmetry import asymmetric_module
 from gradcheck_suite.probes.execution import cotangents, realise
 from gradcheck_suite.probes.float64 import in_float64
 from gradcheck_suite.probes.gradient_rows import Graph, norm, products
@@ -44,11 +45,15 @@ def hessian_products(subject: Subject, budget: Budget, seed: int) -> HessianProd
             scaled = [(k, _product([(row[0], k * row[3]) for row in reached], variables)) for k in NOISE_FACTORS]
         except RuntimeError as error:
             raise NotApplicable(f"no second derivative: {str(error)[:120]}") from None
-    first = _inner(v1, h2)
-    sizes = [sum(norm(t) ** 2 for t in group) ** 0.5 for group in (v1, v2, h1, h2)]
+        first, second = _inner(v1, h2), _inner(v2, h1)
+        sizes = [sum(norm(t) ** 2 for t in group) ** 0.5 for group in (v1, v2, h1, h2)]
+        scale = sizes[0] * sizes[3] + sizes[1] * sizes[2]
+        noise = max(abs(_inner(v1, h) / k - first) for k, h in scaled)
+        doubtful = abs(first - second) > tolerance(epsilon, scale, noise, units=256.0)
+        found = asymmetric_module(wide, seed) if doubtful else None
     return HessianProducts(
-        first=first, second=_inner(v2, h1), scale=sizes[0] * sizes[3] + sizes[1] * sizes[2],
-        noise=max(abs(_inner(v1, h) / k - first) for k, h in scaled), epsilon=epsilon,
+        first=first, second=second, scale=scale, noise=noise, epsilon=epsilon, module=found.module if found else "",
+        kind=found.kind if found else "", alone=found.asymmetry if found else 0.0,
     )
 
 

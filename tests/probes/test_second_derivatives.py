@@ -156,3 +156,38 @@ def test_both_modes_may_take_another_side_of_a_kink():
     assert seen.bend > 0.5 * abs(seen.forward - seen.backward)
     smooth = of(model(Square), adjoint_products)
     assert smooth.bend < 0.1 * abs(smooth.forward - smooth.backward)
+
+
+class Around(nn.Module):
+    """A module with another in it, and the mistake in its own code."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 4)
+
+    def forward(self, x):
+        return Detaching.apply(self.layer(x))
+
+
+class Refusing(nn.Module):
+    """Runs once and no more on what it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.given = nn.Sequential(model(Detaching)()), []
+
+    def forward(self, x):
+        assert id(x) not in self.given
+        assert len(self.given) < 2, "twice"
+        self.given.append(id(x))
+        return self.inner(x)
+
+
+@pytest.mark.parametrize(("make", "module", "kind"), [
+    (model(Detaching), "1", "Layer"), (plain, "", ""), (Around, "", ""), (lambda: nn.Sequential(Around(), nn.Linear(4, 2)), "0", "Around"),
+    (lambda: nn.Sequential(nn.Linear(3, 3), Refusing()), "1.inner.0.1", "Layer"),
+])
+def test_the_module_that_is_asymmetric_by_itself_is_named(make, module, kind):
+    seen = of(make, hessian_products)
+    assert (seen.module, seen.kind) == (module, kind)
+    assert (seen.alone > 1e-3) is bool(kind)
