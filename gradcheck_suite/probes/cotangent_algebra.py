@@ -15,6 +15,7 @@ from gradcheck_suite.probes.float64 import in_float32, in_float64
 from gradcheck_suite.probes.gradient_rows import Graph, differing_bits, norm
 from gradcheck_suite.probes.graph import widest_epsilon
 from gradcheck_suite.probes.state import preserved
+from gradcheck_suite.probes.unscaled_nodes import ADAPTIVE, unscaled_nodes
 from gradcheck_suite.subject import Setup, Subject
 
 EXPONENTS = (3, -2)
@@ -48,8 +49,15 @@ def cotangent_algebra(subject: Subject, budget: Budget, seed: int) -> CotangentA
     other = _in_other_precision(setup, seed, graph.rows.names, max(epsilon)) if doubtful else None
     if any(bits) and max(epsilon) > torch.finfo(torch.float64).eps:
         bits = _wherever(bits, setup, seed, graph.rows.names)
+    breaking = {}
+    if any(bits):
+        with preserved(setup.model), torch.enable_grad():
+            breaking = unscaled_nodes(setup, derive(seed, "U"), EXPONENTS)
+    if breaking and ADAPTIVE.issuperset(breaking):
+        bits = [0] * len(bits)
     return CotangentAlgebra(
-        rows=graph.rows, exponents=EXPONENTS, bits=frozen(bits, "<i8"), entries=frozen([item.numel() for item in of_u], "<i8"),
+        rows=graph.rows, exponents=EXPONENTS, breaks=tuple(breaking.values()),
+        bits=frozen(bits, "<i8"), entries=frozen([item.numel() for item in of_u], "<i8"),
         subnormal=frozen(small, "<i8"), residual=frozen(residual), scale=frozen(scale), noise=frozen(noise), epsilon=frozen(epsilon),
         other_residual=frozen([math.nan] * len(residual) if other is None else other),
     )

@@ -59,7 +59,7 @@ def measure(cotangent_algebra: CotangentAlgebra) -> Evidence:
     return Evidence(
         quantity="relative residual of additivity", value=float(residual[worst] / scale[worst]), low=0.0, high=0.0,
         error=float(allowed[worst] / scale[worst]), resolution=2 * resolution(float(seen.epsilon[worst])),
-        where=seen.rows.suspect(wrong.tolist()), note="; ".join(notes),
+        where=seen.suspect(wrong.tolist()), note="; ".join(notes),
         ruled_out=("rounding", "random masks (one graph)") if wrong.any() else (),
     )
 

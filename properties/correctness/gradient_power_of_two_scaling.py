@@ -12,11 +12,13 @@ it with a threshold or works in another precision is not, and still looks right 
 Measured
 --------
 The number of bits in which the gradient of 2ᵏU differs from 2ᵏ times that of U, for k = 3 and k = -2, with one random cotangent U: at
-every leaf layer, input and parameter. The place named is the layer that turns a right gradient into a wrong one.
+every leaf layer, input and parameter. The place named is the first node of the graph that receives a multiple and does not pass it on.
 
 Error
 -----
-None: scaling by a power of two is exact in binary floating point, so that every operation of the backward pass commutes with it.
+None: scaling by a power of two is exact in binary floating point, so that every operation of the backward pass commutes with it. One does
+not: the backward pass of the matrix exponential (as in orthogonal parametrizations) chooses its series by the size of the cotangent; what
+it alone changes is not counted.
 
 When violated
 -------------
@@ -52,7 +54,7 @@ def measure(cotangent_algebra: CotangentAlgebra) -> Evidence:
     note = f"{int(wrong.sum())} of {len(wrong)} gradients do not scale with their cotangent: {', '.join(named[:6])}" if wrong.any() else ""
     return Evidence(
         quantity="bits of the gradient that do not scale", value=float(seen.bits.sum()), error=0.0, low=0.0, high=0.0, unit="bits",
-        where=seen.rows.suspect(wrong.tolist()), note=note, ruled_out=("rounding", "random masks (one graph)") if wrong.any() else (),
+        where=seen.suspect(wrong.tolist()), note=note, ruled_out=("rounding", "random masks (one graph)") if wrong.any() else (),
     )
 
 

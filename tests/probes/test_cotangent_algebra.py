@@ -84,6 +84,51 @@ def test_clipping_is_found_behind_the_last_right_layer():
     assert "0.weight" not in right_parameters
 
 
+class Fork(nn.Module):
+    """Two uses of one tensor; the one that is called first is clipped, the other is right."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.clipped, self.head = nn.Linear(4, 4), Clipped(), nn.Linear(4, 2)
+
+    def forward(self, x):
+        y = self.body(x)
+        return self.clipped(y).sum() + self.head(y).sum()
+
+
+def test_the_place_is_the_node_that_breaks_the_law_not_its_neighbour():
+    seen = capture(Fork)
+    assert [(place.module, place.function) for place in seen.breaks] == [("clipped", "Clip")]
+    assert seen.breaks[0].source.endswith(f"test_cotangent_algebra.py:{Clip.backward.__code__.co_firstlineno}")
+    assert seen.suspect((seen.bits > 0).tolist()) == seen.breaks[0]
+    assert decode(encode(seen)).breaks == seen.breaks
+
+
+def exponential(scale):
+    class Rotation(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.skew = nn.Parameter(scale * torch.randn(4, 4, dtype=torch.float64))
+
+        def forward(self, x):
+            return x @ torch.linalg.matrix_exp(self.skew - self.skew.T)
+
+    return lambda: nn.Sequential(Rotation(), nn.Linear(4, 3))
+
+
+@pytest.mark.parametrize("scale", [1e-3, 0.03, 0.1, 0.3, 1.0])
+def test_the_series_of_a_matrix_exponential_follows_the_cotangent_and_is_not_blamed(scale):
+    assert capture(exponential(scale)).bits.sum() == 0
+
+
+def test_some_series_do_change():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gradcheck_suite.probes.cotangent_algebra.ADAPTIVE", frozenset())
+        seen = [capture(exponential(scale)) for scale in (1e-3, 0.03, 0.1, 0.3, 1.0)]
+    assert any(one.bits.sum() for one in seen)
+    assert {place.function for one in seen for place in one.breaks} == {"linalg_matrix_exp"}
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_rounding_in_place_of_a_zero_gradient_follows_the_precision(dtype):
     seen = capture(lambda: nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), Clipped(), nn.Linear(6, 3)), dtype)
