@@ -10,13 +10,12 @@ from gradcheck_suite.captures.unit_activity import LayerActivity
 from gradcheck_suite.core.exhibits import Curve, Series
 from gradcheck_suite.core.property import NoFailure
 
-# The convention of a set-up that learnt nothing where more than three initialisations are too dear: less than a twentieth of the
-# best constant's loss explained.
+# A set-up that explains less than a twentieth of the best constant's loss learnt nothing: a convention for few initialisations.
 BEATEN = 0.05
 HORIZON = 100
 # Student's t at 2.5 % in each tail, by degrees of freedom.
 _T = {1: 12.71, 2: 4.303, 3: 3.182, 4: 2.776}
-LEARNING_RATE, ZEROED = "learning rate", "zeroed inputs"
+LEARNING_RATE, ZEROED, DEALT = "learning rate", "zeroed inputs", "dealt targets"
 PAIRS = 5
 
 
@@ -134,6 +133,7 @@ class Training:
             explains less than half, and not for a subject with a remedy applied.
         twins: gains of trainings on inputs that say nothing, each from the initialisation of an attempt of its own: ``(attempt's gain,
             twin's gain)``; run only where an attempt gains a little, until one twin is no worse.
+        dealt: gains of trainings on targets dealt to the samples at random; run only where no twin was as good.
         steps: steps of one attempt.
         intended: steps that the owner means to train, 0 where unknown.
         samples: number of samples in the batch, 0 where the outputs have no common leading axis.
@@ -163,6 +163,7 @@ class Training:
     optimizer: str
     learning_rate: float
     twins: tuple[tuple[float, float], ...] = ()
+    dealt: tuple[float, ...] = ()
     activity_at_start: tuple[LayerActivity, ...] = ()
 
     @property
@@ -237,14 +238,21 @@ class Training:
     def above_floor(self) -> bool:
         """Whether something is learnt of the inputs although it is little: the loss may have a high floor.
 
-        That is so where every attempt gains more than its twin, a training from the same initialisation on inputs that say nothing
-        (a sign test over ``PAIRS`` pairs, 3 % in one tail), where the least of them does so by more than the attempts differ, and where
-        no trial does better by half of the best constant's loss.
+        That is so where every attempt gains more than its twin from the same initialisation (a sign test over ``PAIRS`` pairs, 3 % in one
+        tail), the least by more than the attempts differ, where no trial does better by half of the best constant's loss, and where
+        targets dealt at random are not explained as well.
         """
         gains = [own for own, _ in self.twins]
-        if len(gains) < PAIRS or any(self.advantage(trial) > 0.5 for trial in self.trials):
+        if len(gains) < PAIRS or self.unpaired() or any(self.advantage(trial) > 0.5 for trial in self.trials):
             return False
         return min(gains) > 0 and min(own - twin for own, twin in self.twins) > max(gains) - min(gains)
+
+    def unpaired(self) -> bool:
+        """Whether targets dealt to the samples at random are explained as well, within the 95 % t interval of one more deal."""
+        if len(self.dealt) < PAIRS:
+            return False
+        width = _T[PAIRS - 1] * float(np.std(self.dealt, ddof=1)) * math.sqrt(1.0 + 1.0 / len(self.dealt))
+        return float(np.mean([own for own, _ in self.twins])) - float(np.mean(self.dealt)) <= width
 
     def curve(self) -> Curve:
         """The losses of all initialisations, each over its own best constant's loss."""

@@ -2,7 +2,8 @@
 
 Conditions
 ----------
-The subject has a loss and an optimiser, the loss of the best constant output is known and not zero, and the training stays finite.
+The subject has a loss and an optimiser, the loss of the best constant output is known, not zero and not the least that outputs can have,
+and the training stays finite.
 
 Why it matters
 --------------
@@ -19,8 +20,8 @@ Error
 -----
 Less than 5 % counts as nothing, a convention for the few initialisations that can be afforded. Where the owner trains for longer, the
 fall of the losses is continued as a geometric series to the owner's number of steps; where that ends above the 5 %, nothing is said.
-Where a training on inputs that say nothing does clearly worse than every initialisation, the loss may have a high floor, and nothing
-is said either.
+Where a training on inputs that say nothing does clearly worse than every initialisation, and so does one on targets dealt to the samples
+at random, the loss may have a high floor, and nothing is said either.
 
 When violated
 -------------
@@ -48,7 +49,7 @@ def comparable(training: Training) -> str | None:
     """The training stays finite and the best constant output's loss is known."""
     if not all(attempt.finite for attempt in training.attempts):
         return "the training breaks off: see convergent-training"
-    return None if math.isfinite(training.gain) else "the loss of the best constant output is zero or could not be found"
+    return None if math.isfinite(training.gain) else "the loss of the best constant output is zero, the least of all, or could not be found"
 
 
 def measure(training: Training) -> Evidence:
@@ -63,6 +64,8 @@ def measure(training: Training) -> Evidence:
         elif training.above_floor():
             error = BEATEN - gain
             note = "little is learnt, and yet more than from inputs that say nothing: the loss may have a high floor"
+        elif training.unpaired():
+            note += "; targets dealt to the samples at random are explained as well: shuffled targets, or inputs that say nothing of them"
     return Evidence(quantity="share of the best constant output's loss that is explained", value=gain, error=error, low=BEATEN,
                     high=math.inf, where=Where(), note=note, exhibits=(training.curve(),))
 

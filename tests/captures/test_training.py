@@ -102,3 +102,13 @@ def test_curves_leave_out_what_is_not_finite():
     assert curve.series[0].x == (0.0, 1.0)
     assert curve.series[0].y == (1.0, 2.0)
     assert curve.log_y
+
+
+@pytest.mark.parametrize(("dealt", "unpaired"), [
+    ((0.001, 0.002, 0.003, 0.002, 0.001), False), ((0.029, 0.031, 0.027, 0.033, 0.03), True), ((0.05,) * 5, True), ((0.03, 0.03), False),
+])
+def test_little_is_learnt_only_where_dealt_targets_are_explained_less(dealt, unpaired):
+    twins = tuple((0.03 + 0.0001 * index, 0.0) for index in range(5))
+    seen = replace(training(FLAT), twins=twins, dealt=dealt)
+    assert seen.unpaired() == unpaired
+    assert seen.above_floor() == (not unpaired)

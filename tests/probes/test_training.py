@@ -56,6 +56,46 @@ def test_a_loss_with_the_wrong_sign_is_unbounded():
     assert not best_constant(outputs(lambda: mlp(4, 3, last=nn.LogSoftmax(1)), (x, y), functional.nll_loss)).unbounded
 
 
+def test_no_constant_is_a_yardstick_where_no_output_does_better():
+    class Critic(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = mlp(4, 8, 1)
+
+        def forward(self, real, false):
+            return self.body(real), self.body(false)
+
+    def hinge(output, _):
+        return functional.relu(1 - output[0]).mean() + functional.relu(1 + output[1]).mean()
+
+    def logistic(output, _):
+        return (functional.softplus(-output[0]) + functional.softplus(output[1])).mean()
+
+    x, y = regression()
+    for loss in (hinge, logistic):
+        found = best_constant(outputs(Critic, ((x, -x), None), loss))
+        assert math.isnan(found.value) or found.value == 0.0
+        assert not found.unbounded
+    # targets beyond the range of the last activation: within it nothing does better than its end, and that is the model's fault
+    assert math.isfinite(best_constant(outputs(lambda: mlp(4, 8, 2, last=nn.Sigmoid()), (x, 100 + y), functional.mse_loss)).value)
+
+
+def test_outputs_without_a_gradient_are_data():
+    class Student(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.teacher = mlp(4, 2), mlp(4, 2).requires_grad_(False)
+
+        def forward(self, x):
+            return self.body(x), self.teacher(x)
+
+    x, _ = regression()
+    given = outputs(Student, (x, None), lambda output, _: functional.mse_loss(*output))
+    assert given.moving == [0]
+    expected = float((given.values[1] - given.values[1].mean(0)).square().mean())
+    assert best_constant(given).value == pytest.approx(expected, rel=1e-4)
+
+
 def test_outputs_that_are_nested_have_a_best_constant():
     class Two(nn.Module):
         def __init__(self):
@@ -174,6 +214,26 @@ def test_a_penalty_on_the_weights_is_the_part_that_no_output_changes():
     capture = training(Subject("penalised", setup), BUDGETS["quick"], 0)
     assert capture.direct > 0.8
     assert seen(lambda: mlp(4, 8, 2), regression(), optimizer=adam()).direct == 0.0
+
+
+def test_a_loss_that_runs_the_model_itself_is_no_penalty():
+    def setup(seed):
+        torch.manual_seed(seed)
+        model, (x, y) = mlp(4, 8, 2), regression()
+        return Setup(model, Batch((x,), targets=y), lambda o, t: functional.mse_loss(model(x + 0.0 * x), t), adam())
+
+    assert training(Subject("residual", setup), BUDGETS["quick"], 0).direct == 0.0
+
+
+def test_targets_are_dealt_where_only_a_little_is_learnt():
+    x = torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
+    y = torch.randint(0, 4, (256,), generator=torch.Generator().manual_seed(3))
+    random = seen(lambda: nn.Linear(8, 4), (x, y), functional.cross_entropy, sgd(0.3))
+    assert 0 < random.gain < 0.05
+    assert len(random.dealt) == 5
+    assert random.unpaired()
+    assert random.failing
+    assert not random.above_floor()
 
 
 def test_a_slow_training_is_continued_along_its_tangent_to_the_owners_number_of_steps():

@@ -17,7 +17,7 @@ from gradcheck_suite.probes.experiment import Experiment, is_finite, require_tra
 from gradcheck_suite.probes.operation_watch import watched as watched_operations
 from gradcheck_suite.probes.standardised import standardised_inputs
 from gradcheck_suite.probes.state import preserved
-from gradcheck_suite.probes.training.attempts import EXPLAINED, Allowance, attempt, explains, trained, trials, twins
+from gradcheck_suite.probes.training.attempts import EXPLAINED, Allowance, attempt, dealt, explains, trained, trials, twins
 from gradcheck_suite.probes.training.yardsticks import Constant, Outputs, best_constant, direct_share, reach
 from gradcheck_suite.probes.unit_activity import watched as watched_units
 from gradcheck_suite.subject import Subject
@@ -56,7 +56,10 @@ def training(subject: Subject, budget: Budget, seed: int) -> Training:
     changed = () if subject.remedy else tuple(trials(subject, seeds[0], seen.steps, seen.own, allowance))
     seen = replace(seen, trials=changed)
     doubtful = 0.0 < seen.gain < BEATEN and not any(explains(trial, seen.own) for trial in changed)
-    return replace(seen, twins=tuple(twins(subject, seeds, seen.steps, made, allowance))) if doubtful else seen
+    if not doubtful:
+        return seen
+    seen = replace(seen, twins=tuple(twins(subject, seeds, seen.steps, made, allowance)))
+    return replace(seen, dealt=tuple(dealt(subject, seeds, seen.steps, allowance))) if seen.above_floor() else seen
 
 
 def _first(subject: Subject, budget: Budget, seed: int, end: float) -> Training:

@@ -4,15 +4,16 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import nn
 
 from gradcheck_suite.captures.codec import frozen
-from gradcheck_suite.captures.training import LEARNING_RATE, ZEROED, Attempt
+from gradcheck_suite.captures.training import DEALT, LEARNING_RATE, ZEROED, Attempt
 from gradcheck_suite.core.errors import SubjectError
-from gradcheck_suite.probes.execution import realise
+from gradcheck_suite.probes.execution import realise, tensors
 from gradcheck_suite.probes.experiment import Experiment
 from gradcheck_suite.probes.nested import mapped
 from gradcheck_suite.probes.standardised import standardised_inputs, standardised_targets
@@ -123,6 +124,15 @@ def twins(
             return
 
 
+def dealt(subject: Subject, seeds: Sequence[int], steps: int, allowance: Allowance) -> Iterator[float]:
+    """Gains of trainings from the seeds on the same targets, each time dealt to the samples at random."""
+    for seed in seeds:
+        found = _trial(subject, seed, steps, Changed(DEALT, partial(_dealt_targets, seed))) if allowance.fits() else None
+        if found is None:
+            return
+        yield found.gain
+
+
 def attempt(subject: Subject, seed: int, steps: int) -> Attempt:
     """The subject's own set-up from another initialisation, against the best constant output for its own batch."""
     setup = realise(subject, seed)
@@ -227,6 +237,15 @@ def _zeroed_inputs(setup: Setup) -> Setup | None:
     batch = setup.batch
     return replace(setup, batch=Batch(tuple(mapped(value, zero) for value in batch.args),
                                       {name: mapped(value, zero) for name, value in batch.kwargs.items()}, batch.targets))
+
+
+def _dealt_targets(seed: int, setup: Setup) -> Setup | None:
+    """The targets in another order of samples; ``None`` where they have no common leading axis."""
+    lengths = {tensor.shape[0] if tensor.dim() else 0 for tensor in tensors(setup.batch.targets)}
+    if len(lengths) != 1 or max(lengths) < 2:
+        return None
+    order = torch.randperm(max(lengths), generator=torch.Generator().manual_seed(seed))
+    return replace(setup, batch=replace(setup.batch, targets=mapped(setup.batch.targets, lambda tensor: tensor[order])))
 
 
 def _without_dropout(setup: Setup) -> Setup | None:

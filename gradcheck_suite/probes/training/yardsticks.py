@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import torch
 
-from gradcheck_suite.captures.training import Reach
-from gradcheck_suite.probes.execution import floating, tensors
+from gradcheck_suite.captures.training import BEATEN, Reach
+from gradcheck_suite.probes.execution import floating, hookable, tensors
 from gradcheck_suite.probes.experiment import Experiment, samples_in
 from gradcheck_suite.probes.nested import replaced
 from gradcheck_suite.probes.tail import Makers, Tail, tail_of
@@ -26,7 +26,9 @@ _LARGEST = 1e14
 class Constant:
     """Loss of the best output that is the same for all samples, and what a second search from it still gained.
 
-    NaN where the loss falls without end: ``unbounded`` then says whether that is a fault (see ``_faulty``).
+    NaN where it is no yardstick: where the loss falls without end (``unbounded`` then says whether that is a fault, see ``_faulty``), and
+    where outputs that do depend on the sample have no lower loss. A critic of a batch of real and one of false samples, or a generator,
+    is best at a constant output; what it has learnt cannot be told from there.
     """
 
     value: float
@@ -37,7 +39,8 @@ class Constant:
 class Outputs:
     """The outputs of a subject as something to vary, and its loss as a function of them.
 
-    ``values`` are the floating outputs, ``tails`` the functions that end each of them.
+    ``values`` are the floating outputs, ``tails`` the functions that end each of them, ``moving`` the positions of those that carry a
+    gradient, or of all where none does: the others (a teacher's output, a target network's) are data.
     """
 
     def __init__(self, run: Experiment) -> None:
@@ -47,6 +50,8 @@ class Outputs:
         found = [tensor for tensor in floating(self.nested) if not tensor.is_complex()]
         self.values = [tensor.detach() for tensor in found]
         self.tails: list[Tail | None] = [tail_of(tensor, makers.paths) for tensor in found]
+        carried = [position for position, tensor in enumerate(found) if tensor.requires_grad]
+        self.moving = carried or list(range(len(found)))
         self.samples = samples_in(self.nested, run.setup.batch)
 
     def loss(self, outputs: list[Tensor]) -> Tensor:
@@ -55,21 +60,24 @@ class Outputs:
         value: Tensor = self.run.setup.loss(replaced(self.nested, outputs), self.run.setup.batch.targets)
         return value.reshape(())
 
+    def pairs(self) -> list[tuple[Tensor, Tail | None]]:
+        """The moving outputs, each with the functions that end it."""
+        return [(self.values[position], self.tails[position]) for position in self.moving]
+
+    def moved(self, outputs: list[Tensor]) -> Tensor:
+        """The loss with these in the place of the moving outputs."""
+        placed = dict(zip(self.moving, outputs, strict=True))
+        return self.loss([placed.get(position, value) for position, value in enumerate(self.values)])
+
 
 def best_constant(outputs: Outputs) -> Constant:
     """Minimise the subject's loss over outputs that do not depend on the sample, within the range of its last activation."""
     if outputs.samples < 2 or not outputs.values:
         return Constant(math.nan, math.nan)
 
-    def built(free: list[Tensor]) -> list[Tensor]:
-        made = []
-        for value, tail, row in zip(outputs.values, outputs.tails, free, strict=True):
-            one = row if tail is None else _rowwise(tail, row)
-            made.append(one.expand(value.shape))
-        return made
-
     def loss(free: list[Tensor]) -> Tensor:
-        return outputs.loss(built(free))
+        return outputs.moved([(row if tail is None else _rowwise(tail, row)).expand(value.shape)
+                              for (value, tail), row in zip(outputs.pairs(), free, strict=True)])
 
     best = math.inf
     chosen: list[Tensor] | None = None
@@ -80,10 +88,34 @@ def best_constant(outputs: Outputs) -> Constant:
     if chosen is None:
         return Constant(math.nan, math.nan)
     again, free = minimum(loss, chosen, _AGAIN)
-    bottom = min(best, again)
-    if not _falls_forever(loss, free):
-        return Constant(bottom, best - bottom)
-    return Constant(math.nan, math.nan, unbounded=_faulty(outputs, loss))
+    bottom = min(best, _pushed(loss, again, free)[0])
+    if _falls_forever(loss, free):
+        return Constant(math.nan, math.nan, unbounded=_faulty(outputs, loss))
+    return Constant(bottom, best - min(best, again)) if _improvable(outputs, bottom) else Constant(math.nan, math.nan)
+
+
+def _improvable(outputs: Outputs, constant: float) -> bool:
+    """Whether outputs that depend on the sample can explain as much of the best constant's loss as counts as something learnt.
+
+    They are looked for within the range of the functions that end the model and beyond it (a range that excludes the targets is a fault
+    of the model), from random outputs of three sizes: a loss may have no slope at one of them.
+    """
+    pairs = outputs.pairs()
+    generator = torch.Generator().manual_seed(0)
+    ends = [[tail for _, tail in pairs]]
+    if any(ends[0]):
+        ends.append([None for _ in pairs])
+    for tails, scale in product(ends, (1.0, 10.0, 0.1)):
+        def loss(free: list[Tensor], tails: list[Tail | None] = tails) -> Tensor:
+            return outputs.moved([value if tail is None else tail.apply(value) for tail, value in zip(tails, free, strict=True)])
+
+        start = []
+        for (value, _), tail in zip(pairs, tails, strict=True):
+            drawn = torch.randn(value.shape if tail is None else tail.shape, generator=generator).to(value.device, value.dtype)
+            start.append(scale * drawn if tail is not None else value + scale * drawn * max(1.0, float(value.abs().max())))
+        if minimum(loss, start, _AGAIN)[0] < constant - BEATEN * abs(constant):
+            return True
+    return False
 
 
 def _faulty(outputs: Outputs, loss: Objective) -> bool:
@@ -122,10 +154,20 @@ def reach(outputs: Outputs, constant: float) -> Reach | None:
 
 
 def direct_share(run: Experiment, outputs: Outputs, initial: float) -> float:
-    """Share of the initial loss that no output changes, where the loss depends on the parameters directly; else 0."""
+    """Share of the initial loss that no output changes, where the loss depends on the parameters directly; else 0.
+
+    A loss that runs modules itself (the residual of a differential equation at points of its own) is no penalty on parameters: 0.
+    """
     parameters = [p for p in run.model.parameters() if p.requires_grad]
-    value = outputs.loss([tensor.clone().requires_grad_() for tensor in outputs.values])
-    if not value.requires_grad or not parameters:
+    ran: list[object] = []
+    owners = [module for _, module in hookable(run.model) if next(module.parameters(recurse=False), None) is not None]
+    handles = [module.register_forward_hook(lambda module, *_: ran.append(module)) for module in owners]
+    try:
+        value = outputs.loss([tensor.clone().requires_grad_() for tensor in outputs.values])
+    finally:
+        for handle in handles:
+            handle.remove()
+    if ran or not value.requires_grad or not parameters:
         return 0.0
     direct = torch.autograd.grad(value, parameters, allow_unused=True)
     if all(gradient is None for gradient in direct) or not initial > 0:
@@ -165,7 +207,7 @@ def _starts(outputs: Outputs) -> list[list[Tensor]]:
             return value.mean(0, keepdim=True) if fill is None else fill.expand(value[:1].shape)
         return torch.zeros((1, *tail.shape[1:]), dtype=value.dtype)
 
-    pairs = list(zip(outputs.values, outputs.tails, strict=True))
+    pairs = outputs.pairs()
     starts = [[rows(value, tail, None) for value, tail in pairs], [rows(value, tail, value.new_zeros(())) for value, tail in pairs]]
     targets: Any = outputs.run.setup.batch.targets
     alike = len(pairs) == 1 and isinstance(targets, Tensor) and targets.is_floating_point() and targets.shape == pairs[0][0].shape
