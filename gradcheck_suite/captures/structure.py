@@ -82,6 +82,17 @@ class Structure:
     initialization: str | None = None
     architecture: Architecture | None = None
 
+    def harmless(self, log_square: float, epsilon: float) -> str | None:
+        """The fact that a deviation from a law that nobody declared does no harm, or ``None``.
+
+        ``log_square`` is the change of the logarithm of a squared gradient norm, ``epsilon`` that of its dtype: it is harmless while the
+        norm changes by less than half of the digits. Networks of a few layers with PyTorch's default initialisation are in daily use.
+        """
+        if self.architecture is not None or abs(log_square) > -math.log(epsilon):
+            return None
+        return (f"no law is declared, and the gradient's norm changes by 10^{log_square / 2 / math.log(10):.1f}, less than half of its "
+                "digits: a deviation from the critical law does no harm")
+
     @property
     def weights(self) -> tuple[Unit, ...]:
         """The chain's steps with weights, in order."""

@@ -72,7 +72,7 @@ ODD = 2.0 * math.log(10.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightLaw:
-    """Every weight with at least two axes that ran, in order of execution.
+    """Every trainable weight with at least two axes that ran, in order of execution; frozen ones were drawn elsewhere.
 
     Attributes:
         weights: one sample per weight.

@@ -35,7 +35,7 @@ def weight_law(subject: Subject, budget: Budget, seed: int) -> WeightLaw:
 def _order(setup: Setup) -> list[tuple[str, nn.Module]]:
     found: dict[str, nn.Module] = {}
     handles = [module.register_forward_pre_hook(lambda m, _, path=path: found.setdefault(path, m) and None)
-               for path, module in setup.model.named_modules() if isinstance(module, _KINDS)]
+               for path, module in setup.model.named_modules() if isinstance(module, _KINDS) and module.weight.requires_grad]
     try:
         with failures("forward"):
             setup.model(*setup.batch.args, **setup.batch.kwargs)

@@ -4,7 +4,7 @@ Conditions
 ----------
 A plain chain: dense layers on vectors with a ReLU, leaky ReLU or PReLU behind every one but the last; inputs that carry a gradient
 and are not zero. Fresh initialisations can be drawn. Unless the initialisation is declared, weights and biases have mean zero and
-nothing is hooked, frozen or parametrised, and there are two rectified layers at least.
+nothing is hooked, frozen or parametrised, there are two rectified layers at least, and only a change beyond half of the digits is judged.
 
 Why it matters
 --------------
@@ -49,6 +49,7 @@ from gradcheck_suite.captures.chains import DenseChain, dense_chain, gradients_a
 from gradcheck_suite.captures.gradient_norm_draws import GradientNormDraws
 from gradcheck_suite.captures.structure import Structure
 from gradcheck_suite.core.architecture import Architecture, layer
+from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.core.evidence import Evidence, Level, Where
 from gradcheck_suite.core.exhibits import Curve, Series
 from gradcheck_suite.core.property import Property
@@ -84,6 +85,8 @@ def measure(structure: Structure, gradient_norm_draws: GradientNormDraws) -> Ite
     if len(at):
         low, high = law.band(len(at), draws.alpha / 2)
         mean = float(at[:, 0].mean())
+        if not low <= mean <= high and draws.dead <= limit and (fact := structure.harmless(mean, draws.epsilon)):
+            raise NotApplicable(fact)
         yield Evidence(
             quantity=QUANTITY, value=mean / DECADE, error=law.error / DECADE,
             low=low / DECADE, high=high / DECADE, unit="decades", where=Where(module=""), note=_note(mean, (low, high), len(at), law),

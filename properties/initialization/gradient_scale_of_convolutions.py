@@ -3,7 +3,8 @@
 Conditions
 ----------
 A plain chain of convolutions (and dense layers behind a reshape) with a rectifier behind every one but the last; no pooling;
-symmetric weights; biases absent, zero or symmetric; 16 draws of the initialisation or more; a first sample that is not zero.
+symmetric weights; biases absent, zero or symmetric; 16 draws of the initialisation or more; a first sample that is not zero;
+unless the initialisation is declared, a change is judged only beyond half of the digits of the gradient's norm.
 
 Why it matters
 --------------
@@ -65,6 +66,9 @@ def measure(structure: Structure, gradient_norm_draws: GradientNormDraws) -> Evi
     harm = abs(float(logs.mean())) / 2 > -math.log(draws.epsilon)
     measured = float(logs.mean() + logs.var(ddof=1) / 2)
     limit, word = lognormal_limit(min(map(len, halves)), 1e-3), "vanishing" if score < 0 else "exploding"
+    fact = structure.harmless(float(logs.mean()), draws.epsilon) if abs(score) > limit else None
+    if fact:
+        raise NotApplicable(fact)
     note = f"mean of the squared stretch 10^{measured / math.log(10):.3f}, critical with edges 10^{log_mean / math.log(10):.3f}"
     return Evidence(
         quantity="standard errors from the critical second moment, the smaller of two halves", value=abs(score), error=0.0, low=0.0,

@@ -3,7 +3,8 @@
 Conditions
 ----------
 As for ``gradient-scale-across-depth``: a plain chain of dense layers on vectors with a rectifier behind every one but the last, fresh
-initialisations, an input that is not zero.
+initialisations, an input that is not zero; unless the initialisation is declared, a change is judged only beyond half of the
+digits of the gradient's norm.
 
 Why it matters
 --------------
@@ -76,6 +77,9 @@ def measure(structure: Structure, gradient_norm_draws: GradientNormDraws) -> Evi
     bands = np.array([law.layer_band(index, len(at), draws.alpha / law.hidden) for index in range(law.hidden)])
     middle, width = bands.mean(1), np.diff(bands, axis=1)[:, 0]
     outside = [chain.paths[index] for index in np.flatnonzero((ratios < bands[:, 0]) | (ratios > bands[:, 1]))]
+    fact = structure.harmless(max((float(at[:, 0].mean()), *ratios.tolist()), key=abs), draws.epsilon) if outside else None
+    if fact:
+        raise NotApplicable(fact)
     worst = int(np.argmax(np.abs(ratios - middle) / width))
     decades = (np.column_stack([ratios, bands]) / DECADE).tolist()
     rows = tuple((path, *row) for path, row in zip(chain.paths, decades, strict=False))

@@ -9,6 +9,8 @@ Why it matters
 --------------
 Weights drawn with a standard deviation of 1, or of 0.01 whatever the width, give every layer a factor that is not 1. The known laws (He,
 Glorot, LeCun, orthogonal, PyTorch's default) divide by the fan; a deviation from all of them, together with harm, is the likely cause.
+Weights that are too small bring the outputs near a constant: they are no reason for a loss that starts high, and are judged only where
+the scale changes along the depth.
 
 Measured
 --------
@@ -61,7 +63,8 @@ def harmful(training: Training, depth_profile: DepthProfile) -> str | None:
                      "scale")
 
 
-def measure(weight_law: WeightLaw) -> Iterator[Evidence]:
+def measure(weight_law: WeightLaw, depth_profile: DepthProfile) -> Iterator[Evidence]:
+    low = 0.0 if depth_profile.beyond() else -math.inf
     weights = [w for w in weight_law.weights if not (w.last and w.mean_square < 1.0 / (3.0 * w.fan_in))]
     z = normal_upper(weight_law.alpha / (2 * max(1, len(weights))))
     for weight in weights:
@@ -69,10 +72,10 @@ def measure(weight_law: WeightLaw) -> Iterator[Evidence]:
         value = min(deviations, key=abs)
         error = weight.half_width(z) + _SLACK if math.isfinite(value) else 0.0
         value = value if math.isfinite(value) else -745.0
-        note = "" if abs(value) <= error else (
+        note = "" if low - error <= value <= error else (
             f"bad initialisation: the weights have {math.exp(value):.3g} times the variance of the nearest known law, {weight.nearest}; "
             "draw them with He (kaiming) or Glorot (xavier) initialisation")
-        yield Evidence(quantity="log of the weights' variance over the nearest known law's", value=value, error=error, low=0.0, high=0.0,
+        yield Evidence(quantity="log of the weights' variance over the nearest known law's", value=value, error=error, low=low, high=0.0,
                        resolution=2 * error, where=Where(module=weight.module, parameter=weight.name), note=note)
 
 

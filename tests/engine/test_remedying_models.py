@@ -70,8 +70,9 @@ def sigmoids():
     layers = [layer for _ in range(30) for layer in (nn.Linear(32, 32), nn.Sigmoid())]
     return setup(nn.Sequential(*layers, nn.Linear(32, 4)))
 
-def short():
-    return setup(nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 4)))
+def deep():
+    layers = [layer for _ in range(11) for layer in (nn.Linear(64, 64), nn.ReLU())]
+    return setup(nn.Sequential(nn.Linear(32, 64), nn.ReLU(), *layers, nn.Linear(64, 4)))
 
 def overshooting():
     return setup(nn.Sequential(nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 4)), rate=30.0)
@@ -98,7 +99,7 @@ def models(tmp_path):
 
 
 def test_the_worst_layer_may_be_another_one_afterwards(models):
-    ((finding, trials),) = findings_of(f"{models}:short", "gradient-scale-per-layer")["gradient-scale-per-layer"]
+    ((finding, trials),) = findings_of(f"{models}:deep", "gradient-scale-per-layer")["gradient-scale-per-layer"]
     assert finding.evidence.value < -0.6
     assert trials["he-initialization"].verdict is Verdict.HOLDS
 
