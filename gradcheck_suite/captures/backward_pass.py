@@ -50,7 +50,7 @@ class BackwardPass:
         objective: the differentiated scalar.
         input_gradient_rms: over all floating inputs; NaN where there are none.
         input_gradient_nonfinite: count.
-        given_nonfinite: count among the inputs, parameters and buffers before the pass.
+        given_nonfinite: count among the inputs, targets, parameters and buffers before the pass.
         epsilon: distance from 1 to the next number in the parameters' widest dtype.
         alpha: bound on the false-alarm rate of a statement about this pass.
         producer: of the first value that is not finite, where a result or gradient is not finite.

@@ -11,7 +11,7 @@ from gradcheck_suite.captures.backward_pass import SATURATION, BackwardPass
 from gradcheck_suite.captures.codec import frozen
 from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import NotApplicable
-from gradcheck_suite.probes.execution import Running, differentiable, failures, objective, realise
+from gradcheck_suite.probes.execution import Running, differentiable, failures, floating, objective, realise
 from gradcheck_suite.probes.leaves import LeafCall, LeafWatch
 from gradcheck_suite.probes.producer import first_producer
 from gradcheck_suite.probes.slopes import relative_slopes
@@ -34,7 +34,7 @@ def backward_pass(subject: Subject, budget: Budget, seed: int) -> BackwardPass:
         model.zero_grad(set_to_none=True)
         batch, leaves = differentiable(setup.batch)
         record, generator = _Record(), torch.get_rng_state()
-        given = moments([*leaves, *model.parameters(), *model.buffers()])[3]
+        given = moments([*leaves, *floating(setup.batch.targets), *model.parameters(), *model.buffers()])[3]
         with torch.enable_grad():
             with Running(model) as running, LeafWatch(model, record.observe), failures("forward", running):
                 output = model(*batch.args, **batch.kwargs)

@@ -18,8 +18,8 @@ def in_float64(setup: Setup, *, evaluation: bool = False) -> Iterator[Setup]:
     """The same model with parameters, buffers and batch in float64, in evaluation mode on demand; all is put back at the end.
 
     Raises:
-        NotApplicable: the model does not run in float64, or does not give numbers in float64; or its backward pass fails in evaluation
-            mode, which is not its own.
+        NotApplicable: model or loss do not run in float64, or the model does not give numbers in float64; or its backward pass fails in
+            evaluation mode, which is not its own.
     """
     with _in_precision(setup, torch.float64, evaluation) as wide:
         yield wide
@@ -66,4 +66,6 @@ def _in_precision(setup: Setup, dtype: torch.dtype, evaluation: bool) -> Iterato
         except SubjectError as failure:
             if trained and failure.stage == "backward":
                 raise NotApplicable(f"the model cannot be differentiated in evaluation mode: {str(failure)[:160]}") from None
+            if failure.stage == "loss":
+                raise NotApplicable(f"the loss does not run in {name}: {str(failure)[:120]}") from None
             raise

@@ -72,8 +72,8 @@ def _losses(setup: Setup, outputs: Outputs, drawn: list[Tensor], orders: list[Te
     def loss(change: Callable[[Tensor], Tensor], double: bool = True) -> float:
         assert setup.loss is not None
         given = mapped(setup.batch.targets, lambda tensor: _wide(change(tensor)) if double else change(tensor))
-        with failures("loss"), torch.no_grad():
-            return float(setup.loss(replaced(outputs.nested, wide if double else drawn), given))
+        with failures("loss"), torch.enable_grad():  # a loss may differentiate
+            return float(setup.loss(replaced(outputs.nested, wide if double else drawn), given).detach())
 
     try:
         reference, eps = loss(lambda tensor: tensor), torch.finfo(torch.float32).eps
@@ -115,7 +115,7 @@ def _equal(values: list[Tensor], samples: int) -> bool:
 
 
 def _numbers(values: list[Tensor]) -> list[Tensor]:
-    return [t.double() for t in values if t.is_floating_point() and t.numel()]
+    return [t.detach().double() for t in values if t.is_floating_point() and t.numel()]
 
 
 def _mean(values: list[Tensor]) -> float:

@@ -2,7 +2,7 @@
 
 Conditions
 ----------
-Inputs, parameters and buffers are finite before the pass.
+None.
 
 Why it matters
 --------------
@@ -21,7 +21,8 @@ None: entries are counted.
 
 When violated
 -------------
-Replace the operation named by its stable form: ``log_softmax`` for ``log(softmax)``, ``logsigmoid``, ``softplus`` for
+Where values that are given are not finite already, look for them in the data (``torch.isfinite(x).all()``). Else replace the operation
+named by its stable form: ``log_softmax`` for ``log(softmax)``, ``logsigmoid``, ``softplus`` for
 ``log(1 + exp)``, ``vector_norm`` or an epsilon under the root for ``sqrt`` at zero; move ``where`` to the argument of the function
 instead of its result.
 
@@ -44,12 +45,6 @@ from gradcheck_suite.core.exhibits import Table
 from gradcheck_suite.core.property import Property
 
 
-def finite_before(backward_pass: BackwardPass) -> str | None:
-    """Inputs, parameters and buffers are finite."""
-    count = backward_pass.given_nonfinite
-    return f"{count} values of the inputs, parameters and buffers are not finite before the pass" if count else None
-
-
 def measure(backward_pass: BackwardPass) -> Evidence:
     seen = backward_pass
     bad = {name: int(count) for name, count in zip(seen.parameters, seen.parameter_gradient_nonfinite, strict=True) if count > 0}
@@ -60,6 +55,9 @@ def measure(backward_pass: BackwardPass) -> Evidence:
         producer = seen.producer
         where = Where(module=producer.module, function=producer.operation, source=producer.source)
         note = f"first made in the {producer.phase} pass by {producer.operation}, from finite values"
+    elif total and seen.given_nonfinite:
+        note = (f"{seen.given_nonfinite} values of the inputs, targets, parameters and buffers are NaN or infinite before the pass: clean "
+                "the data, or load the parameters again")
     elif total:
         note = "no single operation turned finite values into others: the values were already present or overflowed while accumulating"
     forward = sum(int(count) for count in seen.activation_nonfinite)
@@ -74,7 +72,6 @@ _NET = Architecture(input_shape=(6,), layers=(layer("dense", units=8), layer("ta
 
 PROPERTY = Property(
     measure=measure,
-    conditions=(finite_before,),
     symptoms=("NaN", "infinite gradient", "unstable operation", "exploding gradient", "overflow"),
     remedies=("float32-precision", "normalized-inputs", "he-initialization"),
     holds_for=(_NET, _NET.changed(values="zeros"), _NET.changed(values="large", dtype="float32", loss="cross-entropy")),

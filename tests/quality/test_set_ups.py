@@ -184,6 +184,17 @@ def frozen_head_of_zeros() -> Parts:
     return set_up(model, *classes(), functional.cross_entropy, adam())
 
 
+def missing_value() -> Parts:
+    x, y = classes()
+    x[5, 2] = torch.nan
+    return set_up(net(8, 16, 4), x, y, functional.cross_entropy, adam())
+
+
+def shuffled_labels() -> Parts:
+    x, y = numbers(256, 8), torch.randint(0, 4, (256,), generator=torch.Generator().manual_seed(3))
+    return set_up(nn.Linear(8, 4), x, y, functional.cross_entropy, lambda parameters: torch.optim.SGD(parameters, lr=0.3))
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """A faulty set-up and the properties that name its cause."""
@@ -204,6 +215,8 @@ FAULTS = (
     Fault(swapped_quantiles, ("loss-boundedness",)),
     Fault(hot, ("learning-rate-stability",)),
     Fault(frozen_head_of_zeros, ("gradient-activity",)),
+    Fault(missing_value, ("finite-gradients",)),
+    Fault(shuffled_labels, ("advantage-over-constant",)),
 )
 
 

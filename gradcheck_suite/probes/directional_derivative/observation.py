@@ -73,6 +73,10 @@ class Observation(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.seen.defined.append(args[0])
         elif not torch.is_grad_enabled():
             self._stop("no_grad", next((item for item in args if isinstance(item, torch.Tensor) and item.requires_grad), None))
+        elif isinstance(output, torch.Tensor):
+            # binary_cross_entropy_with_logits gives float32 for float64 logits and float32 targets
+            self._cast(min((item for item in args if isinstance(item, torch.Tensor) and item.dim() and item.dtype in ROUNDOFF),
+                           key=lambda item: ROUNDOFF[item.dtype], default=None), output)
         return output
 
     def _cast(self, source: Any, target: Any) -> None:

@@ -29,6 +29,12 @@ def test_the_narrowest_cast_counts_and_widening_does_not():
     assert seen(lambda: torch.ones(3).double() * X[:3]).roundoff == 2.0**-53
 
 
+def test_an_operation_that_gives_a_narrower_number_than_it_was_given():
+    targets = torch.ones(4, dtype=torch.float32)
+    assert seen(lambda: functional.binary_cross_entropy_with_logits(X, targets).double()).roundoff == 2.0**-24
+    assert seen(lambda: functional.mse_loss(X, targets)).roundoff == 2.0**-53
+
+
 def test_stopped_gradients():
     def stopped():
         with torch.no_grad():
