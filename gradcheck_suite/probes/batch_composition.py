@@ -35,7 +35,8 @@ def batch_composition(subject: Subject, budget: Budget, seed: int) -> BatchCompo
         samples = samples_in(output, setup.batch)
         mixing, related = None, ""
         if samples > 1:
-            found = [_mixing(setup, _alone(setup.batch, samples, row), partial(_row, row)) for row in (0, samples - 1)]
+            found = [_mixing(setup, _alone(setup.batch, samples, row), partial(_row, row), partial(_own, samples, row))
+                     for row in (0, samples - 1)]
             mixing = max(found, key=lambda one: (one.module is not None, one.change / (one.scale or 1.0)))
             related = _related(setup, output, samples, mixing)
         shift, positions, teacher = _shift(setup.batch)
@@ -46,8 +47,9 @@ def batch_composition(subject: Subject, budget: Budget, seed: int) -> BatchCompo
     return BatchComposition(samples=samples, related=related, mixing=mixing, shift=shift, positions=positions, foresight=foresight)
 
 
-def _mixing(setup: Setup, changed: Batch, pick: Pick) -> Mixing:
-    """What changes in the picked part of the outputs when the batch is replaced."""
+def _mixing(setup: Setup, changed: Batch, pick: Pick, pick_output: Pick | None = None) -> Mixing:
+    """What changes in the picked part of the outputs when the batch is replaced; ``pick`` is for what modules give as well."""
+    own = pick_output or pick
     with torch.no_grad(), _drawing(0), _Traffic(setup.model, pick) as first:
         output = forward(setup)
     with torch.no_grad(), _drawing(0):
@@ -55,13 +57,13 @@ def _mixing(setup: Setup, changed: Batch, pick: Pick) -> Mixing:
     with torch.no_grad(), _drawing(0), _Traffic(setup.model, pick) as second:
         other = forward(setup, changed)
     values, repeats, others = _real(output), _real(again), _real(other)
-    scale = max((_largest(pick(value)) for value in values), default=0.0)
-    change = max((_difference(pick(a), pick(b)) for a, b in zip(values, others, strict=False)), default=0.0)
-    noise = max((_difference(pick(a), pick(b)) for a, b in zip(values, repeats, strict=False)), default=0.0)
+    scale = max((_largest(own(value)) for value in values), default=0.0)
+    change = max((_difference(own(a), own(b)) for a, b in zip(values, others, strict=False)), default=0.0)
+    noise = max((_difference(own(a), own(b)) for a, b in zip(values, repeats, strict=False)), default=0.0)
     eps = max((torch.finfo(value.dtype).eps for value in values), default=0.0)
     tolerance = max(noise, 1e3 * eps * scale)
     path = _culprit(first, second, tolerance) if change > tolerance else None
-    return Mixing(change=change, scale=scale, noise=noise, gradient=_gradient(setup, changed, pick), module=path, eps=eps,
+    return Mixing(change=change, scale=scale, noise=noise, gradient=_gradient(setup, changed, own), module=path, eps=eps,
                   class_name=type(setup.model.get_submodule(path)).__name__ if path is not None else "")
 
 
@@ -206,6 +208,11 @@ def _with(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
 
 def _row(row: int, tensor: Tensor) -> Tensor:
     return tensor[row]
+
+
+def _own(samples: int, row: int, output: Tensor) -> Tensor:
+    """A sample's part of an output; of a table of all pairs of samples (similarities of images and texts), its pair with itself."""
+    return output[row, row] if output.dim() == 2 and output.shape[0] == output.shape[1] == samples else output[row]
 
 
 def _batched(tensor: Tensor, samples: int) -> bool:

@@ -27,8 +27,9 @@ Look at the module named for ``view``, ``reshape``, ``permute``, ``mean``, ``sof
 
 Limits
 ------
-Losses over pairs of samples (contrastive losses) are no outputs and are not judged. Where samples may lie on the second axis, nothing
-is said.
+Losses over pairs of samples (contrastive losses) are no outputs and are not judged. Of an output of shape (samples, samples), which may
+be a table of all pairs (similarities of images and texts), only a sample's pair with itself is compared. Where samples may lie on the
+second axis, nothing is said.
 
 Sources
 -------
