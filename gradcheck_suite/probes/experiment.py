@@ -103,8 +103,9 @@ def require_training(setup: Setup) -> None:
 
 
 def is_finite(*values: torch.Tensor | None) -> bool:
-    """Whether every entry of every tensor is finite; ``None`` counts as finite."""
-    return all(bool(torch.isfinite(value).all()) for value in values if value is not None)
+    """Whether every entry of every tensor is finite; ``None`` counts as finite, and what a sparse tensor leaves out."""
+    dense = (value.coalesce().values() if value.layout == torch.sparse_coo else value for value in values if value is not None)
+    return all(bool(torch.isfinite(value).all()) for value in dense)
 
 
 def samples_in(output: Any, batch: Batch) -> int:

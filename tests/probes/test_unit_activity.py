@@ -11,6 +11,7 @@ from gradcheck_suite.captures.codec import decode, encode
 from gradcheck_suite.captures.unit_activity import UnitActivity
 from gradcheck_suite.core.budget import BUDGETS
 from gradcheck_suite.probes.activations import SLOPES, aten
+from gradcheck_suite.probes.experiment import is_finite
 from gradcheck_suite.probes.unit_activity import unit_activity
 from tests.probes.small import mlp, regression, subject
 
@@ -160,3 +161,9 @@ def test_masked_entries_do_not_count_as_choices(mask):
     assert layer.choices == 5
     assert layer.spread == 0.0
     assert layer.concentration == pytest.approx(0.2)
+
+
+def test_sparse_gradients_are_looked_through():
+    dense = torch.tensor([[0.0, 1.0], [0.0, 0.0]])
+    assert is_finite(dense.to_sparse(), None)
+    assert not is_finite((dense / 0.0).nan_to_num(nan=0.0, posinf=torch.inf).to_sparse())

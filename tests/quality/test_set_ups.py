@@ -184,6 +184,25 @@ def frozen_head_of_zeros() -> Parts:
     return set_up(model, *classes(), functional.cross_entropy, adam())
 
 
+class Masked(nn.Module):
+    """Attention whose mask is multiplied behind the softmax: its denominators see the future, by little where the keys are small."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.keys, self.head = nn.Embedding(8, 16), nn.Linear(16, 16), nn.Linear(16, 8)
+        nn.init.normal_(self.embed.weight, std=0.05)
+        nn.init.normal_(self.keys.weight, std=0.05)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(batch, time) to (batch, time, 8)."""
+        x = self.embed(tokens)
+        return self.head(x + torch.softmax(self.keys(x) @ x.transpose(1, 2) / 4, -1).tril() @ x)
+
+
+def mask_behind_the_softmax() -> Parts:
+    return set_up(Masked(), *tokens(), of_tokens, adam())
+
+
 def missing_value() -> Parts:
     x, y = classes()
     x[5, 2] = torch.nan
@@ -215,6 +234,7 @@ FAULTS = (
     Fault(swapped_quantiles, ("loss-boundedness",)),
     Fault(hot, ("learning-rate-stability",)),
     Fault(frozen_head_of_zeros, ("gradient-activity",)),
+    Fault(mask_behind_the_softmax, ("causal-order",)),
     Fault(missing_value, ("finite-gradients",)),
     Fault(shuffled_labels, ("advantage-over-constant",)),
 )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradcheck_suite.core.errors import NotApplicable, SubjectError
+from gradcheck_suite.core.errors import NotApplicable, SubjectError, TargetError
 from gradcheck_suite.probes.directional_derivative.lifting import WIDER
 from gradcheck_suite.probes.directional_derivative.trees import Tree
 from gradcheck_suite.probes.execution import failures, forward
@@ -64,7 +64,7 @@ def _built(subject: Subject, seed: int, dtypes: tuple[torch.dtype, ...]) -> Setu
     """The subject, built under the first default dtype that it can be built under."""
     for dtype in dtypes[:-1]:
         torch.set_default_dtype(dtype)
-        with suppress(SubjectError), failures("build"):
+        with suppress(SubjectError, TargetError), failures("build"):
             return subject.setup(seed)
     torch.set_default_dtype(dtypes[-1])
     with failures("build"):

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from gradcheck_suite.probes.directional_derivative.twin import realised
+from gradcheck_suite.targets import subject_of
 from tests.probes.directional_derivative.models import Formula, captured, statuses, subject
 
 
@@ -19,6 +20,16 @@ def test_a_float32_factory_is_built_in_float64():
         assert setup.batch.args[0].dtype == torch.float64
         assert converted is False
     assert torch.get_default_dtype() == torch.float32
+
+
+def test_a_factory_that_only_builds_in_its_own_precision_is_converted():
+    def make():
+        nn.Linear(3, 4)(torch.randn(5, 3).float())
+        return {"model": nn.Linear(3, 4), "inputs": torch.randn(5, 3)}
+
+    with realised(subject_of(make, name="own"), 0) as (setup, converted):
+        assert setup.model.weight.dtype == torch.float64
+        assert converted is True
 
 
 def test_what_is_left_narrow_is_converted():
