@@ -5,6 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# The loss stands on one side where it is this close to it, of the way to the other: a gradient that is an approximation on purpose
+# is further off.
+_SIDES = 0.01
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DisplacedDescent:
@@ -26,6 +30,9 @@ class DisplacedDescent:
         share: (R, S) rate · ||Hd|| over ||d||: the part that the curvature has in the growth.
         bend: (R, S) how far the middle of the two runs is from the run between them after the step, twice, over ||d|| before.
         rounding: (R, S) eight roundings of the positions and the step between them, over ||d|| before.
+        dispute: (R, S) where Hd as the Hessian says differs from the difference of the runs' gradients: where the loss, by differences of
+            its own values, stands between the latter (0) and the former (1), with its error and the asymmetry of the gradients' derivative
+            added; NaN where they do not differ or the loss cannot tell. A gradient that is no slope of the loss shows here.
     """
 
     sharpness: float
@@ -39,6 +46,7 @@ class DisplacedDescent:
     share: np.ndarray
     bend: np.ndarray
     rounding: np.ndarray
+    dispute: np.ndarray
 
     @property
     def deviation(self) -> np.ndarray:
@@ -58,6 +66,13 @@ class DisplacedDescent:
         residual[:, 0] = self.rates * self.residual
         total = self.bend + 2 * np.abs(self.growth - self.nearer) + residual + self.rounding
         found: np.ndarray = total / self.share
+        return found
+
+    @property
+    def judged(self) -> np.ndarray:
+        """(R, S) bool, whether a step says something: its error is known, and what deviates is right by the loss itself."""
+        deviates = np.abs(self.deviation) > self.error
+        found: np.ndarray = np.isfinite(self.error) & (~deviates | (self.dispute < _SIDES))
         return found
 
     @property

@@ -20,6 +20,8 @@ class GradientLine:
         position: ||w||, the length of all parameters together.
         multiples: (K,) rates as multiples of the threshold 2||g||²/gᵀHg, beyond which the second order says that the loss rises.
         changes: (K,) f after the step less f before; NaN where it is not finite.
+        slopes: gᵀHg by differences of the gradient, over gᵀHg; NaN where it could not be had.
+        slopes_error: bound on its error.
         smooth: (K,) bool, whether no discrete choice of the model (which side of a kink) changes at this or any smaller rate.
     """
 
@@ -30,6 +32,8 @@ class GradientLine:
     multiples: np.ndarray
     changes: np.ndarray
     smooth: np.ndarray
+    slopes: float = math.nan
+    slopes_error: float = math.nan
 
     @property
     def threshold(self) -> float:

@@ -20,7 +20,7 @@ from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.subject import Subject
 
 Tensor = torch.Tensor
-Row = tuple[float, float, float, float, float, float]
+Row = tuple[float, float, float, float, float, float, float]
 _PRODUCTS = 20
 _STEPS = 3
 _MULTIPLES = (0.95, 1.05)
@@ -29,6 +29,10 @@ _NEARER = 8.0
 _RESOLVED = 0.1
 # Roundings of positions and of steps that a difference of two positions is given.
 _ROUNDINGS, _UNIT = 8.0, 2.0**-53
+# Two vectors that differ by less than this share are the same.
+_SAME = 1e-5
+# Distances at which the loss is asked, relative to the parameters.
+_DISTANCES = (1e-3, 1e-4, 1e-5)
 _PASSES = 120
 
 
@@ -59,13 +63,13 @@ def displaced_descent(subject: Subject, budget: Budget, seed: int) -> DisplacedD
             raise NotApplicable("a kink of the loss lies at the start")
         rates = [multiple * 2 / top.value for multiple in _MULTIPLES]
         tables = np.array([_run(landscape, separation * top.vector, rate) for rate in rates])
-    growth, nearer, predicted, share, bend, rounding = (frozen(tables[:, :, column]) for column in range(6))
+    growth, nearer, predicted, share, bend, rounding, dispute = (frozen(tables[:, :, column]) for column in range(7))
     return DisplacedDescent(sharpness=top.value, residual=top.error, products=top.products, separation=separation, rates=frozen(rates),
-                            growth=growth, nearer=nearer, predicted=predicted, share=share, bend=bend, rounding=rounding)
+                            growth=growth, nearer=nearer, predicted=predicted, share=share, bend=bend, rounding=rounding, dispute=dispute)
 
 
 def _run(landscape: Landscape, displacement: Tensor, rate: float) -> list[Row]:
-    """One row per step: growth, growth nearer by, prediction, the curvature's part, bend, rounding."""
+    """One row per step: growth, growth nearer by, prediction, the curvature's part, bend, rounding, dispute."""
     middle = landscape.start
     ends = [(middle + part * displacement, middle - part * displacement) for part in (1.0, 1 / _NEARER)]
     rows: list[Row] = []
@@ -82,12 +86,37 @@ def _run(landscape: Landscape, displacement: Tensor, rate: float) -> list[Row]:
         except (NotApplicable, SubjectError):
             break  # where the first steps lead it may have no derivatives; what is measured stays
         ends = [(moved[0], moved[1]), (moved[2], moved[3])]
-        after = [float(((above - below) / 2).norm()) for above, below in ends]
+        halves = [(above - below) / 2 for above, below in ends]
+        after = [float(half.norm()) for half in halves]
         row = (after[0] / sizes[0], after[1] / sizes[1], float((before[0] - rate * curved).norm()) / sizes[0],
                rate * float(curved.norm()) / sizes[0], float((ends[0][0] - 2 * middle + ends[0][1]).norm()) / sizes[0],
-               _ROUNDINGS * _UNIT * float(start.norm() + middle.norm() + (middle - start).norm()) / sizes[0])
-        if not all(map(math.isfinite, row)) or row[3] == 0:
+               _ROUNDINGS * _UNIT * float(start.norm() + middle.norm() + (middle - start).norm()) / sizes[0],
+               _dispute(landscape, start, before[0], (before[0] - halves[0]) / rate, curved))
+        if not all(map(math.isfinite, row[:-1])) or row[3] == 0:
             break
         rows.append(row)
-    return rows + [(math.nan,) * 6] * (_STEPS - len(rows))
+    return rows + [(math.nan,) * 7] * (_STEPS - len(rows))
 
+
+def _dispute(landscape: Landscape, point: Tensor, displacement: Tensor, slopes: Tensor, curved: Tensor) -> float:
+    """Where the loss stands between what the gradients of two runs say of Hd (0) and what the Hessian says (1), with its error added.
+
+    It is asked for the component in which they differ; NaN where they hardly do, or the loss cannot tell. The derivative of a true
+    gradient is symmetric: what the gradients say with the two directions exchanged has to be the same.
+    """
+    gap = curved - slopes
+    if float(gap.norm()) <= _SAME * float(curved.norm()):
+        return math.nan
+    along, across, around = displacement / displacement.norm(), gap / gap.norm(), max(1e-3, float(point.norm()))
+    said, width = float(across @ slopes) / float(displacement.norm()), float(gap.norm()) / float(displacement.norm())
+    found = math.nan
+    for part in _DISTANCES:
+        try:
+            near, far = (landscape.mixed(point, along, across, size * around) for size in (part / 2, part))
+            ahead, behind = (landscape.slope(point + sign * part * around * across, along) for sign in (1, -1))
+        except NotApplicable:
+            continue
+        exchanged = (ahead - behind) / (2 * part * around)
+        gap_here = (max(abs(near - said), abs(exchanged - said)) + 2 * abs(near - far)) / width
+        found = gap_here if math.isnan(found) or gap_here < found else found
+    return found

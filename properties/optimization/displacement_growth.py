@@ -30,7 +30,8 @@ Look for a custom backward pass that detaches, or computes in a way that is not 
 Limits
 ------
 An indicator, because descent itself needs no second derivative; for a model of one's own at the thorough budget only, because it costs
-about 120 passes. Gradients that are stopped on purpose are told apart from wrong ones by the slope of the loss, and not judged.
+about 120 passes. Gradients that are stopped or changed on purpose are no slope of the loss: where Hessian and runs disagree, differences
+of the loss decide which of them is right, and only the Hessian is accused.
 
 Sources
 -------
@@ -54,9 +55,10 @@ _RESOLUTION = 0.05
 
 def measure(displaced_descent: DisplacedDescent) -> Iterator[Evidence]:
     seen = displaced_descent
-    judged = np.isfinite(seen.error) & (seen.error <= _RESOLUTION)
+    judged = seen.judged & (seen.error <= _RESOLUTION)
     if not judged.any():
-        raise NotApplicable("no step is measured closely enough: higher derivatives, rounding or a kink between the runs")
+        raise NotApplicable("no step is measured closely enough: higher derivatives, rounding, a kink between the runs, or a gradient that "
+                            "is not the slope of the loss")
     beyond = np.where(judged, np.abs(seen.deviation) - seen.error, -np.inf)
     for rate, (row, factor) in enumerate(zip(beyond, seen.factors, strict=True)):
         step = int(np.argmax(row))

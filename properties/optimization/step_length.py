@@ -32,7 +32,8 @@ Limits
 ------
 An indicator, because descent itself needs no second derivative; for a model of one's own at the thorough budget only, because it costs
 about fifty passes. It says nothing of the learning rate that the subject has: see ``learning-rate-stability``. Networks of rectifiers are
-judged at the small rates at which none switches.
+judged at the small rates at which none switches. A gradient that is stopped or changed on purpose is no slope of the loss: gᵀHg is
+accused only where differences of the gradient agree with the loss.
 
 Sources
 -------
@@ -60,6 +61,9 @@ def measure(gradient_line: GradientLine) -> Iterator[Evidence]:
     best = int(np.argmin(seen.error))
     if not seen.error[best] <= _SHARP:
         raise NotApplicable("no rate is measured closely enough: higher derivatives, rounding or kinks on the way")
+    gap = abs(float(seen.ratio[best]) - 1)
+    if gap > seen.error[best] and not abs(float(seen.ratio[best]) - seen.slopes) <= min(seen.error[best] + seen.slopes_error, gap / 4):
+        raise NotApplicable("the gradient is not the slope of the loss next to the start: see backprop-agreement")
     yield _second_order(seen, best, f"{seen.multiples[best]:.3g} of the threshold", "the rate measured most closely")
     for edge in _EDGES:
         position = int(np.argmin(np.abs(seen.multiples - edge)))

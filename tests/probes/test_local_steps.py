@@ -8,9 +8,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from gradcheck_suite import catalogue
 from gradcheck_suite.captures.codec import decode, encode
 from gradcheck_suite.core.budget import BUDGETS
 from gradcheck_suite.core.errors import NotApplicable
+from gradcheck_suite.core.evidence import Verdict
 from gradcheck_suite.probes.curvature import sharpest
 from gradcheck_suite.probes.displaced_descent import displaced_descent
 from gradcheck_suite.probes.gradient_line import gradient_line
@@ -138,7 +140,11 @@ def test_a_second_derivative_that_is_wrong_shows_in_both():
     line, runs = gradient_line(made, THOROUGH, 1), displaced_descent(made, THOROUGH, 1)
     best = int(np.argmin(line.error))
     assert abs(line.ratio[best] - 1) > 0.1 > 100 * line.error[best]
-    assert (np.abs(runs.deviation) > 1000 * runs.error).any()
+    wrong = np.abs(runs.deviation) > 1000 * runs.error
+    assert wrong.any()
+    assert (runs.dispute[wrong] < 0.01).all()
+    assert runs.judged[wrong].all()
+    assert abs(line.slopes - line.ratio[best]) < line.slopes_error + line.error[best]
 
 
 UNFIT = {"differentiable once": Once.apply, "not the slope": lambda x: x.tanh() + x.detach()}
@@ -149,6 +155,31 @@ UNFIT = {"differentiable once": Once.apply, "not the slope": lambda x: x.tanh() 
 def test_what_is_no_second_derivative_by_design_is_not_judged(probe, message):
     with pytest.raises(NotApplicable, match=message):
         probe(subject(lambda: Through(UNFIT[message]), regression()), THOROUGH, 1)
+
+
+def stopped(w):
+    """A product whose second factor gets no gradient; the first is zero at the start, so that nothing is missing there."""
+    return 3 * (w[0] - 1) * w[1].detach()
+
+
+def test_a_gradient_that_is_stopped_on_purpose_and_right_at_the_start_is_not_the_hessians_fault():
+    (step,), (growth,) = ([catalogue.load(entry) for entry in catalogue.entries() if entry.id == name]
+                          for name in ("step-length", "displacement-growth"))
+    made = valley(1.0, 4.0, extra=stopped)
+    runs, line = displaced_descent(made, THOROUGH, 1), gradient_line(made, THOROUGH, 1)
+    assert np.nanmax(np.abs(runs.deviation) - runs.error) > 0
+    assert not (runs.dispute < 0.9).any()
+    assert not (runs.judged & (np.abs(runs.deviation) > runs.error)).any()
+    assert Verdict.VIOLATED not in {piece.verdict for piece in pieces(growth, runs)}
+    assert abs(line.ratio[12] - 1) > 0.1
+    assert pieces(step, line) == []
+
+
+def pieces(prop, capture):
+    try:
+        return list(prop.measure(capture))
+    except NotApplicable:
+        return []
 
 
 @PROBES
