@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,10 +81,11 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **(kwargs or {}))
         path = self._running.innermost or ""
         fresh = not self.paused and packet(func) in SOFTMAX and path not in self.found
-        if fresh and isinstance(result, Tensor) and args[0].dim() and result.numel():
-            scores = args[0].detach().movedim(args[1], -1)
-            scores = scores.reshape(-1, scores.shape[-1])[: max(1, _ENTRIES // scores.shape[-1])].clone()
-            self.found[path] = _Softmax(path, "softmax", lambda x: torch.softmax(x, -1, dtype=result.dtype), scores)
+        if fresh and isinstance(result, Tensor) and result.dim() and result.numel():
+            with suppress(Exception):  # PyTorch took what it was given, however odd
+                scores = args[0].detach().movedim(args[1], -1)
+                scores = scores.reshape(-1, scores.shape[-1])[: max(1, _ENTRIES // scores.shape[-1])].clone()
+                self.found[path] = _Softmax(path, "softmax", lambda x: torch.softmax(x, -1, dtype=result.dtype), scores)
         return result
 
 
@@ -94,8 +96,10 @@ def _watched(setup: Setup) -> list[_Softmax]:
         if call.module is None or call.apply is None or call.path in modules or len(call.inputs) != 1 or len(call.outputs) != 1:
             return
         if type(call.module).__module__.partition(".")[0] != "torch":
+            axis = None
             operations.paused = True
-            axis = _axis(call.inputs[0], call.outputs[0])
+            with suppress(Exception):  # an odd kind of tensor is no softmax, and no fault of the model's
+                axis = _axis(call.inputs[0].detach(), call.outputs[0].detach())
             operations.paused = False
             if axis is not None:
                 scores = call.inputs[0].detach().clone()
@@ -123,15 +127,15 @@ def _recognised(run: FunctionRun) -> _Softmax | None:
     scores = run.args[0].detach().clone()
     try:
         output = run.output(scores)
+        axis = _axis(scores, output.detach()) if isinstance(output, Tensor) else None
     except Exception:  # what it is given may depend on the rest of the model
         return None
-    axis = _axis(scores, output) if isinstance(output, Tensor) else None
     return None if axis is None else _Softmax(run.module, run.name, run.output, scores, axis, run.source, False)
 
 
 def _axis(scores: Tensor, weights: Tensor) -> int | None:
     """The axis over which weights are the softmax of scores; ``None`` where they are not, or there is nothing to choose from."""
-    if scores.shape != weights.shape or not scores.numel() or not weights.is_floating_point():
+    if scores.shape != weights.shape or not scores.numel() or weights.dtype != scores.dtype:
         return None
     with torch.no_grad():
         for axis in range(scores.dim() - 1, -1, -1):
@@ -173,9 +177,10 @@ def _compared(one: _Softmax, seed: int) -> dict[str, float]:
         size, before = (tensor.square().sum(one.axis, keepdim=True).sqrt() for tensor in (g, u))
         growth = max(growth, float((size / torch.where(before > 0, before, torch.ones_like(before))).max()))
         u = g / torch.where(size > 0, size, torch.ones_like(size))
-    p = torch.where(usable, p, torch.zeros_like(p))
+    narrow = torch.finfo(p.dtype).eps
+    p, cotangent, gradient = (torch.where(usable, tensor, torch.zeros_like(tensor)).double() for tensor in (p, cotangent, gradient))
     expected = p * (cotangent - (p * cotangent).sum(one.axis, keepdim=True))
-    scale = float((p * (cotangent.abs() + (p * cotangent.abs()).sum(one.axis, keepdim=True))).double().norm())
-    residual = float((gradient - expected).double().norm()) / scale if scale > 0 else math.nan
+    scale = float((p * (cotangent.abs() + (p * cotangent.abs()).sum(one.axis, keepdim=True))).norm())
+    residual = float((gradient - expected).norm()) / scale if scale > 0 else math.nan
     return {"choices": p.shape[one.axis], "rows": int(usable.sum()) if finite else 0, "residual": residual, "growth": growth,
-            "epsilon": max(torch.finfo(p.dtype).eps, torch.finfo(leaf.dtype).eps)}
+            "epsilon": max(narrow, torch.finfo(leaf.dtype).eps)}

@@ -60,7 +60,7 @@ def measure(softmax_calls: SoftmaxCalls) -> Iterator[Evidence]:
         else:
             error = error if seen.plain[place] else max(error, _RECOGNISED)
             yield Evidence(quantity="relative residual of the softmax's gradient", value=residual, error=error, low=0.0, high=0.0,
-                           resolution=2 * max(resolution(epsilon), _RECOGNISED), where=where,
+                           resolution=2 * max(resolution(epsilon), error), where=where,
                            note=f"{note}; at most {growth:.3g} of a gradient passes", ruled_out=("rounding",))
 
 

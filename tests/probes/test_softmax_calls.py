@@ -33,6 +33,11 @@ class Tempered(nn.Module):
         return torch.tensor(0.5).to(x).exp() * Exponentials()(0.5 * x)
 
 
+class Widening(nn.Module):
+    def forward(self, x):
+        return x.double()
+
+
 class Written(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, axis, right):
@@ -134,14 +139,15 @@ def test_rows_that_are_masked_altogether_are_left_out():
     assert seen.residual[0] <= 16 * ROUNDOFF
 
 
-def test_a_softmax_in_float32_is_compared_as_such():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_softmax_in_a_narrow_format_is_compared_as_such(dtype):
     class Narrow(nn.Module):
         def forward(self, x):
-            return torch.softmax(x, -1, dtype=torch.float32).to(x.dtype)
+            return torch.softmax(x, -1, dtype=dtype)
 
-    seen = of(Narrow)
-    assert seen.epsilon[0] == 2.0**-23
-    assert seen.residual[0] <= 16 * 2.0**-24
+    seen = of(lambda: nn.Sequential(Narrow(), Widening()))
+    assert seen.epsilon[0] == torch.finfo(dtype).eps
+    assert 0 < seen.residual[0] <= 16 * torch.finfo(dtype).eps / 2
 
 
 @pytest.mark.parametrize("make", [nn.Tanh, Tempered, lambda: nn.LogSoftmax(-1)])
