@@ -146,9 +146,11 @@ def _snapshot(named: Iterable[tuple[str, nn.Parameter]]) -> dict[int, Tensor]:
 def _put_back(named: Named, whole: Snapshot) -> None:
     for _, parameter in named:
         gradient, old = parameter.grad, whole[id(parameter)]
-        if gradient is not None and gradient.layout == torch.strided:
+        if gradient is None:
+            continue
+        try:
             gradient.detach().copy_(old)
-        elif gradient is not None:
+        except (RuntimeError, NotImplementedError):  # an expanded tensor cannot be written to, and was not
             parameter.grad = old.clone()
 
 

@@ -84,6 +84,14 @@ def test_other_formats_keep_the_law_or_are_refused(gradient):
     assert torch.equal(named[0][1].grad.to_dense(), gradient.to_dense())
 
 
+def test_an_expanded_gradient_is_refused_and_stays():
+    named = parameters(torch.ones(3))
+    named[0][1].grad = torch.tensor(2.0).expand(3)
+    (clip,) = on_trial(named)
+    assert "RuntimeError" in clip.refused
+    assert named[0][1].grad.tolist() == [2.0] * 3
+
+
 def test_nothing_is_tried_on_gradients_of_zero_or_infinity():
     assert on_trial(parameters(torch.zeros(3))) == ()
     assert on_trial(parameters(torch.tensor([math.inf]))) == ()
