@@ -28,6 +28,7 @@ class CotangentAlgebra:
             not asked for, because every residual is within its tolerance, or the model does not run there (R).
         breaks: where a node of the graph received a multiple by a power of two and did not pass it on, nearest to the output first;
             empty where no bits differ, or no node can be told.
+        intended: the reason declared for a mismatch at all of these nodes, or ``""``.
     """
 
     rows: Rows
@@ -41,6 +42,11 @@ class CotangentAlgebra:
     epsilon: np.ndarray
     other_residual: np.ndarray
     breaks: tuple[Where, ...] = ()
+    intended: str = ""
+
+    def declared(self) -> str | None:
+        """The fact that the owner declared what breaks the law, or ``None``."""
+        return f"intended mismatch, declared: {self.intended}" if self.intended else None
 
     def suspect(self, wrong: Sequence[bool]) -> Where:
         """Where the backward pass goes wrong: the node that was seen to, else what the wrong rows tell."""

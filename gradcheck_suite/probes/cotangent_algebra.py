@@ -8,8 +8,10 @@ from gradcheck_suite.captures.codec import frozen
 from gradcheck_suite.captures.cotangent_algebra import CotangentAlgebra
 from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import NotApplicable, SubjectError
+from gradcheck_suite.core.evidence import Where
 from gradcheck_suite.core.seeds import derive
 from gradcheck_suite.numerics.rounding import NOISE_FACTORS, largest, tolerance
+from gradcheck_suite.probes.declared import reason
 from gradcheck_suite.probes.execution import cotangents, realise
 from gradcheck_suite.probes.float64 import in_float32, in_float64
 from gradcheck_suite.probes.gradient_rows import Graph, differing_bits, norm
@@ -49,14 +51,15 @@ def cotangent_algebra(subject: Subject, budget: Budget, seed: int) -> CotangentA
     other = _in_other_precision(setup, seed, graph.rows.names, max(epsilon)) if doubtful else None
     if any(bits) and max(epsilon) > torch.finfo(torch.float64).eps:
         bits = _wherever(bits, setup, seed, graph.rows.names)
-    breaking = {}
+    breaks: list[Where] = []
     if any(bits):
         with preserved(setup.model), torch.enable_grad():
-            breaking = unscaled_nodes(setup, derive(seed, "U"), EXPONENTS)
-    if breaking and ADAPTIVE.issuperset(breaking):
+            breaks = unscaled_nodes(setup, derive(seed, "U"), EXPONENTS)
+    if breaks and all(place.function in ADAPTIVE for place in breaks):
         bits = [0] * len(bits)
+    declared = [reason(setup.intended, place.module, place.function) for place in breaks]
     return CotangentAlgebra(
-        rows=graph.rows, exponents=EXPONENTS, breaks=tuple(breaking.values()),
+        rows=graph.rows, exponents=EXPONENTS, breaks=tuple(breaks), intended=declared[0] if declared and all(declared) else "",
         bits=frozen(bits, "<i8"), entries=frozen([item.numel() for item in of_u], "<i8"),
         subnormal=frozen(small, "<i8"), residual=frozen(residual), scale=frozen(scale), noise=frozen(noise), epsilon=frozen(epsilon),
         other_residual=frozen([math.nan] * len(residual) if other is None else other),

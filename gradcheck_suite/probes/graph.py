@@ -57,6 +57,12 @@ def name_of(node: Node) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().strip("_")
 
 
+def custom_function(node: Node) -> type[torch.autograd.Function] | None:
+    """The class of the custom ``autograd.Function`` that made the node, if one did."""
+    found: type[torch.autograd.Function] | None = getattr(node, "_forward_cls", None)
+    return found
+
+
 class Authors:
     """Which module made which node: each module, when it ends, signs the unsigned nodes between its output and its input."""
 

@@ -9,6 +9,7 @@ from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.core.seeds import derive
 from gradcheck_suite.numerics.rounding import NOISE_FACTORS, tolerance
 from gradcheck_suite.probes.asymmetry import asymmetric_module
+from gradcheck_suite.probes.declared import reason_within
 from gradcheck_suite.probes.execution import cotangents, realise
 from gradcheck_suite.probes.float64 import in_float64
 from gradcheck_suite.probes.gradient_rows import Graph, norm, products
@@ -50,6 +51,9 @@ def hessian_products(subject: Subject, budget: Budget, seed: int) -> HessianProd
         scale = sizes[0] * sizes[3] + sizes[1] * sizes[2]
         noise = max(abs(_inner(v1, h) / k - first) for k, h in scaled)
         doubtful = abs(first - second) > tolerance(epsilon, scale, noise, units=256.0)
+        declared = reason_within(wide, *graph.outputs) if doubtful else ""
+        if declared:
+            raise NotApplicable(f"the second derivative is not symmetric, and a mismatch is declared: {declared}")
         found = asymmetric_module(wide, seed) if doubtful else None
     return HessianProducts(
         first=first, second=second, scale=scale, noise=noise, epsilon=epsilon, module=found.module if found else "",

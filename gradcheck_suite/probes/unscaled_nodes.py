@@ -10,7 +10,7 @@ from gradcheck_suite.core.evidence import Where
 from gradcheck_suite.probes.directional_derivative.functions import function_name, function_source
 from gradcheck_suite.probes.execution import cotangents
 from gradcheck_suite.probes.gradient_rows import Graph, differing_bits
-from gradcheck_suite.probes.graph import Authors, Node, name_of, nodes
+from gradcheck_suite.probes.graph import Authors, Node, custom_function, name_of, nodes
 from gradcheck_suite.subject import Setup
 
 ADAPTIVE: Final = frozenset({"linalg_matrix_exp"})
@@ -20,8 +20,8 @@ a block matrix that holds it, with degree and scaling by its norm (Al-Mohy and H
 Passed = tuple[list[torch.Tensor | None], list[torch.Tensor | None]]
 
 
-def unscaled_nodes(setup: Setup, seed: int, exponents: tuple[int, ...]) -> dict[str, Where]:
-    """Name of the operation and place of every such node, nearest to the output first; empty where none can be told.
+def unscaled_nodes(setup: Setup, seed: int, exponents: tuple[int, ...]) -> list[Where]:
+    """The place of every such node, nearest to the output first; empty where none can be told. Its function is the operation's name.
 
     Args:
         setup: the model and its batch; run once more.
@@ -33,15 +33,15 @@ def unscaled_nodes(setup: Setup, seed: int, exponents: tuple[int, ...]) -> dict[
             graph = Graph.record(setup)
         u = cotangents(graph.outputs, seed)
         before = _passed(graph, u)
-        found: dict[str, Where] = {}
+        found: dict[Where, None] = {}
         for exponent in exponents:
             after = _passed(graph, [2.0**exponent * item for item in u])
             for node in nodes(*graph.outputs):
                 if node in before and node in after and _breaks(before[node], after[node], 2.0**exponent):
-                    found.setdefault(_name(node), _where(node, authors))
-        return found
+                    found[_where(node, authors)] = None
+        return list(found)
     except (NotApplicable, SubjectError):
-        return {}
+        return []
 
 
 def _passed(graph: Graph, u: list[torch.Tensor]) -> dict[Node, Passed]:
@@ -77,11 +77,8 @@ def _scaled(before: torch.Tensor | None, after: torch.Tensor | None, factor: flo
     return before.shape == after.shape and differing_bits(after, factor * before) == 0
 
 
-def _name(node: Node) -> str:
-    function = getattr(node, "_forward_cls", None)
-    return name_of(node) if function is None else function_name(function)
-
-
 def _where(node: Node, authors: Authors) -> Where:
-    function = getattr(node, "_forward_cls", None)
-    return Where(module=authors.of(node), function=_name(node), source=None if function is None else function_source(function))
+    function = custom_function(node)
+    if function is None:
+        return Where(module=authors.of(node), function=name_of(node))
+    return Where(module=authors.of(node), function=function_name(function), source=function_source(function))

@@ -2,7 +2,7 @@
 
 Conditions
 ----------
-The recorded graph can be differentiated several times.
+The recorded graph can be differentiated several times. What breaks the law is not declared as an intended mismatch.
 
 Why it matters
 --------------
@@ -45,6 +45,11 @@ from gradcheck_suite.core.property import Property
 from gradcheck_suite.numerics.rounding import above_roundoff, explained, resolution
 
 
+def undeclared(cotangent_algebra: CotangentAlgebra) -> str | None:
+    """What breaks the law is not declared as an intended mismatch."""
+    return cotangent_algebra.declared()
+
+
 def measure(cotangent_algebra: CotangentAlgebra) -> Evidence:
     seen = cotangent_algebra
     scale = np.where(seen.scale > 0, seen.scale, 1.0)
@@ -75,6 +80,7 @@ def _planted(kind: str, module: str) -> Architecture:
 
 PROPERTY = Property(
     measure=measure,
+    conditions=(undeclared,),
     symptoms=("wrong gradient", "ignored upstream gradient", "gradient clipped inside the model", "reduced precision"),
     holds_for=(_NET, _RECURRENT, _NET.changed(dtype="float32")),
     fails_for=(_planted("ignored-upstream", "2"), _planted("nondeterministic", "0")),

@@ -3,6 +3,7 @@
 Conditions
 ----------
 The recorded graph can be differentiated several times, and no entry of the gradient is so small that scaling it would round.
+What breaks the law is not declared as an intended mismatch.
 
 Why it matters
 --------------
@@ -47,6 +48,11 @@ def scalable(cotangent_algebra: CotangentAlgebra) -> str | None:
     return f"{count} entries of the gradient are too small to be scaled exactly" if count else None
 
 
+def undeclared(cotangent_algebra: CotangentAlgebra) -> str | None:
+    """What breaks the law is not declared as an intended mismatch."""
+    return cotangent_algebra.declared()
+
+
 def measure(cotangent_algebra: CotangentAlgebra) -> Evidence:
     seen = cotangent_algebra
     wrong = seen.bits > 0
@@ -70,7 +76,7 @@ def _planted(kind: str, module: str) -> Architecture:
 
 PROPERTY = Property(
     measure=measure,
-    conditions=(scalable,),
+    conditions=(scalable, undeclared),
     symptoms=("wrong gradient", "ignored upstream gradient", "gradient clipped inside the model", "noise in the backward pass"),
     holds_for=(_NET, _CONVOLUTION, _NET.changed(dtype="float32")),
     fails_for=(_planted("ignored-upstream", "2"), _planted("nondeterministic", "0")),

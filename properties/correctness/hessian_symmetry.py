@@ -2,7 +2,7 @@
 
 Conditions
 ----------
-The gradient can be differentiated again, and the model runs in float64.
+The gradient can be differentiated again, and the model runs in float64. Where the products differ, no mismatch is declared in the model.
 
 Why it matters
 --------------

@@ -104,6 +104,18 @@ def test_the_place_is_the_node_that_breaks_the_law_not_its_neighbour():
     assert decode(encode(seen)).breaks == seen.breaks
 
 
+@pytest.mark.parametrize("name", ["Clip", "clipped"])
+def test_what_is_declared_is_said_and_not_judged(name):
+    def setup(seed):
+        torch.manual_seed(seed)
+        return Setup(Fork().double(), Batch((torch.randn(5, 4, dtype=torch.float64),)), intended={name: "clipped on purpose"})
+
+    seen = cotangent_algebra(Subject("model", setup), BUDGETS["quick"], 0)
+    assert seen.bits.sum() > 0
+    assert seen.declared() == "intended mismatch, declared: clipped on purpose"
+    assert capture(Fork).declared() is None
+
+
 def exponential(scale):
     class Rotation(nn.Module):
         def __init__(self):
