@@ -18,7 +18,8 @@ does not is named.
 Error
 -----
 The change between two runs on the same batch, and a thousand units in the last place of the output, for kernels that sum in another
-order when other values are there.
+order when other values are there. A gradient with respect to other samples has none: where it exists and is not zero, it is judged
+by itself.
 
 When violated
 -------------
@@ -56,12 +57,13 @@ def measure(batch_composition: BatchComposition) -> Evidence:
     scale = mixing.scale or 1.0
     error = max(mixing.noise, 1e3 * mixing.eps * mixing.scale) / scale
     change = mixing.change / scale
+    mixed = (f"other samples change this sample's output by {mixing.change:.3g} of {mixing.scale:.3g}; samples mix in "
+             f"{mixing.class_name or 'the model'} (a reshape, permute, mean, softmax or norm over the wrong dim, a choice made for all)")
     if mixing.gradient > 0 and change <= error:
-        change = error + mixing.gradient / (1.0 + mixing.gradient)
-    note = ""
-    if change > error:
-        note = (f"batch leakage: other samples change this sample's output by {mixing.change:.3g} of {mixing.scale:.3g}; samples mix in "
-                f"{mixing.class_name or 'the model'} (a reshape, permute, mean, softmax or norm over the wrong dim)")
+        return Evidence(quantity="largest gradient of a sample's output with respect to other samples", value=mixing.gradient, error=0.0,
+                        low=0.0, high=0.0, resolution=2 * error, where=Where(module=mixing.module),
+                        note=f"batch leakage, small: {mixed}")
+    note = f"batch leakage: {mixed}" if change > error else ""
     return Evidence(quantity="change of a sample's output when the others are replaced, relative", value=change, error=error,
                     low=0.0, high=0.0, resolution=2 * error, where=Where(module=mixing.module), note=note,
                     ruled_out=("nondeterminism",) if mixing.noise == 0 else ())
