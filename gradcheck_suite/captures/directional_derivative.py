@@ -55,8 +55,8 @@ class Place:
         blamed: whether the disagreement is laid on this place rather than on one inside it or around it.
         intended: the reason declared for a mismatch here, or ``""``.
         stopped: where backprop agrees once ``detach`` and ``no_grad`` are left out, ``objective`` if what is stopped is a whole
-            argument or output in code that gives single numbers (a loss with a target that is held constant), else ``inside``;
-            ``""`` where they do not explain the disagreement.
+            argument or output in code that gives single numbers (a loss with a target that is held constant) or hands it out, else
+            ``inside``; ``""`` where they do not explain the disagreement.
         starved: names of parameters, in the whole model, that get no gradient at all because of that.
         function, source: the custom function and its ``file:line``, where one is to blame; the line of a loss function.
         breakdown: tensor by tensor, where it disagreed.

@@ -11,12 +11,12 @@ whole update, and one batch can throw the weights away.
 
 Measured
 --------
-log10 of the norm of the loss's gradient with respect to the first step's input over that with respect to the last step's, the mean over
-fresh initialisations; and the factor per step, by least squares of the logarithm over time.
+log10 of the norm of the loss's gradient with respect to the first step's input over that with respect to the last step's, the median over
+fresh initialisations in which a gradient arrives; and the factor per step, by least squares of the logarithm over time.
 
 Error
 -----
-The largest deviation of one initialisation from the mean.
+The distance to the farther quartile of the initialisations: rectified recurrences die in some of them and explode in the others.
 
 When violated
 -------------
@@ -46,9 +46,10 @@ from gradcheck_suite.core.property import Property
 def measure(temporal_profile: TemporalProfile) -> Iterator[Evidence]:
     limit = -0.5 * math.log10(temporal_profile.eps)
     for seen in temporal_profile.recurrences:
-        decades = np.nan_to_num(np.maximum(seen.decades(), -323.0), nan=0.0, posinf=308.0)
-        value = float(decades.mean())
-        error = float(np.abs(decades - value).max())
+        decades = np.nan_to_num(np.maximum(seen.decades(), -323.0), nan=math.nan, posinf=308.0)
+        decades = decades[~np.isnan(decades)] if not np.isnan(decades).all() else np.zeros(1)
+        lower, value, upper = map(float, np.quantile(decades, (0.25, 0.5, 0.75)))
+        error = max(value - lower, upper - value)
         factor = float(np.nanmean(seen.factors())) if np.isfinite(seen.factors()).any() else 0.0
         note = "" if value - error <= limit else (
             f"exploding gradient in time: over {seen.steps} steps of {seen.kind} it grows by {value:.1f} decades, a factor of {factor:.2f} "

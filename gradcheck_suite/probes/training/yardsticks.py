@@ -20,6 +20,8 @@ _STEPS = 60
 _AGAIN = 20
 # So large that a squared thousandfold of it is finite in float32.
 _LARGEST = 1e14
+# A best constant's loss below this is zero: nothing is told from it.
+_LEAST = 1e-30
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +93,18 @@ def best_constant(outputs: Outputs) -> Constant:
     bottom = min(best, _pushed(loss, again, free)[0])
     if _falls_forever(loss, free):
         return Constant(math.nan, math.nan, unbounded=_faulty(outputs, loss))
-    return Constant(bottom, best - min(best, again)) if _improvable(outputs, bottom) else Constant(math.nan, math.nan)
+    return Constant(bottom, best - min(best, again)) if _improvable(outputs, bottom, free) else Constant(math.nan, math.nan)
 
 
-def _improvable(outputs: Outputs, constant: float) -> bool:
+def _improvable(outputs: Outputs, constant: float, rows: list[Tensor]) -> bool:
     """Whether outputs that depend on the sample can explain as much of the best constant's loss as counts as something learnt.
 
     They are looked for within the range of the functions that end the model and beyond it (a range that excludes the targets is a fault
-    of the model), from random outputs of three sizes: a loss may have no slope at one of them.
+    of the model), from random outputs around the best constant at three distances: a loss may have no slope at one of them.
     """
+    size = abs(constant)
+    if size < _LEAST:
+        return False
     pairs = outputs.pairs()
     generator = torch.Generator().manual_seed(0)
     ends = [[tail for _, tail in pairs]]
@@ -107,13 +112,15 @@ def _improvable(outputs: Outputs, constant: float) -> bool:
         ends.append([None for _ in pairs])
     for tails, scale in product(ends, (1.0, 10.0, 0.1)):
         def loss(free: list[Tensor], tails: list[Tail | None] = tails) -> Tensor:
-            return outputs.moved([value if tail is None else tail.apply(value) for tail, value in zip(tails, free, strict=True)])
+            # relative, so that the search does not take a loss scaled by 1e-9 for flat
+            return outputs.moved([value if tail is None else tail.apply(value) for tail, value in zip(tails, free, strict=True)]) / size
 
         start = []
-        for (value, _), tail in zip(pairs, tails, strict=True):
+        for (value, made), tail, row in zip(pairs, tails, rows, strict=True):
+            centre = _rowwise(made, row) if made is not None and tail is None else row
             drawn = torch.randn(value.shape if tail is None else tail.shape, generator=generator).to(value.device, value.dtype)
-            start.append(scale * drawn if tail is not None else value + scale * drawn * max(1.0, float(value.abs().max())))
-        if minimum(loss, start, _AGAIN)[0] < constant - BEATEN * abs(constant):
+            start.append(centre.detach() + scale * max(1.0, float(centre.abs().max())) * drawn)
+        if minimum(loss, start, _AGAIN)[0] < constant / size - BEATEN:
             return True
     return False
 

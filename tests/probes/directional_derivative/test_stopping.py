@@ -126,3 +126,21 @@ def test_a_function_that_stops_gradients_itself_is_named():
     _, (place,) = blamed_places(lambda m, x: m.head(Restarted.apply(m.body(x))) / x.detach().abs().amax())
     assert place.function == "Restarted"
     assert place.stopped == ""
+
+
+class Pair(nn.Module):
+    """A prediction and a target of the same encoder, handed out detached."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(3, 3), nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.head(self.body(x)), self.body(x.flip(0)).detach()
+
+
+def test_a_target_that_the_model_hands_out_is_held_constant():
+    capture = captured(subject(Pair, X, loss=lambda output, _: functional.mse_loss(*output)))
+    places = [place for place in capture.places if place.blamed]
+    assert places
+    assert all((place.stopped, place.starved) == ("objective", ()) for place in places)
