@@ -56,7 +56,7 @@ class ShippedPrecision:
 
     Attributes:
         places: calls of modules with code of the user's, each kind once; with a thorough budget of all modules.
-        islands: casts to narrower types.
+        islands: casts to types that are narrower, also than the parameters of the module that casts.
         dtypes: floating types of the model's parameters and inputs.
     """
 

@@ -11,7 +11,8 @@ wider type does not help, and a check of its gradient cannot resolve more than t
 
 Measured
 --------
-The number of different lines that cast a floating tensor to a narrower floating type, by module, in one forward pass as in training.
+The number of different lines that cast a floating tensor to a narrower floating type, by module, in one forward pass as in training. A
+cast to the type of the module's own parameters caps nothing and does not count.
 
 Error
 -----

@@ -71,14 +71,14 @@ class _Watch(Quiet):  # type: ignore[no-untyped-call]
     def __init__(self, paths: dict[int, str]) -> None:
         super().__init__()
         self.seen, self.asked = Observed(), _Asked()
-        self._paths, self._stack, self._known = paths, list[str](), set[tuple[str, str, str]]()
+        self._paths, self._stack, self._known = paths, list[nn.Module](), set[tuple[str, str, str]]()
 
     def handle(self, proceed: Proceed, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """One call."""
         number = len(self.seen.autocast)
         self.seen.autocast.append(Autocast.now([*inexact_leaves((*args, *kwargs.values())), *module.parameters(recurse=False)]))
         self.seen.cotangents.append({})
-        self._stack.append(self._paths[id(module)])
+        self._stack.append(module)
         try:
             output = proceed(*args, **kwargs)
         finally:
@@ -103,14 +103,19 @@ class _Watch(Quiet):  # type: ignore[no-untyped-call]
 
     def _cast(self, source: Any, target: torch.Tensor) -> None:
         floats = isinstance(source, torch.Tensor) and source.is_floating_point() and target.is_floating_point()
-        if not floats or torch.finfo(target.dtype).eps <= torch.finfo(source.dtype).eps:
+        if not floats or torch.finfo(target.dtype).eps <= torch.finfo(source.dtype).eps or self._own(target.dtype):
             return
         cast = f"{_short(source.dtype)} to {_short(target.dtype)}"
         asked = any(name in _CASTS for name in self.asked.functions)
-        module, line = self._stack[-1] if self._stack else "", users_line()
+        module, line = self._paths[id(self._stack[-1])] if self._stack else "", users_line()
         if (module, cast, line) not in self._known and len(self._known) < _MOST_ISLANDS:
             self._known.add((module, cast, line))
             self.seen.islands.append(Island(module=module, cast=cast, source=line or None, autocast=not asked))
+
+    def _own(self, dtype: torch.dtype) -> bool:
+        """Whether the innermost module's parameters are no finer than this: a cast to it caps nothing."""
+        kinds = {p.dtype for p in self._stack[-1].parameters() if p.is_floating_point()} if self._stack else set()
+        return bool(kinds) and torch.finfo(dtype).eps <= min(torch.finfo(kind).eps for kind in kinds)
 
 
 def _short(dtype: torch.dtype) -> str:

@@ -148,3 +148,19 @@ def test_nothing_of_the_model_is_changed_and_the_capture_travels():
     assert all(torch.equal(value, before[name]) and value.dtype == before[name].dtype for name, value in model.state_dict().items())
     assert torch.get_default_dtype() == torch.float32
     assert codec.encode(codec.decode(codec.encode(capture))) == codec.encode(capture)
+
+
+class Low(nn.Module):
+    """A layer in bfloat16, fed with float32."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 3).bfloat16()
+
+    def forward(self, x):
+        return self.linear(x.bfloat16()).float()
+
+
+def test_a_cast_to_the_type_of_the_parameters_is_no_island():
+    made = Subject("low", lambda seed: Setup(Low(), Batch((torch.randn(5, 3),), targets=torch.zeros(5, 3)), functional.mse_loss))
+    assert not shipped_precision(made, STANDARD, 0).islands
