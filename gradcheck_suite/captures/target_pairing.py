@@ -26,6 +26,8 @@ class TargetPairing:
         target_mean: mean of floating targets; NaN for others.
         target_scale: root mean square of floating targets; NaN for others.
         input_scale: root mean square of floating inputs; NaN for others.
+        crest: whether outputs equal to the targets have a higher loss than outputs to either side, in every direction tried; False where
+            outputs and targets are no numbers of one shape.
     """
 
     samples: int
@@ -41,3 +43,4 @@ class TargetPairing:
     target_mean: float
     target_scale: float
     input_scale: float
+    crest: bool = False

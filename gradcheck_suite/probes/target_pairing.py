@@ -47,6 +47,7 @@ def target_pairing(subject: Subject, budget: Budget, seed: int) -> TargetPairing
         output_shape=tuple(scaled[0].shape) if scaled else (), target_shape=tuple(targets[0].shape) if targets else (),
         targets_equal=samples > 1 and _equal(targets, samples), inputs_equal=outputs.samples > 1 and _equal(given, outputs.samples),
         has_targets=bool(targets), target_mean=_mean(targets), target_scale=_scale(targets), input_scale=_scale(given),
+        crest=_crest(setup, outputs, targets, generator),
     )
 
 
@@ -64,6 +65,32 @@ class _Losses:
         if not all(map(math.isfinite, (self.loss, *self.permuted))):
             return -1.0
         return max((abs(value - self.loss) for value in self.permuted), default=0.0) / (abs(self.loss) or 1.0)
+
+
+def _crest(setup: Setup, outputs: Outputs, targets: list[Tensor], generator: torch.Generator) -> bool:
+    """Whether the loss falls to either side of outputs equal to the targets: one that is convex in the outputs cannot."""
+    if len(targets) != 1 or len(outputs.values) != 1 or not targets[0].is_floating_point() or targets[0].numel() < 2:
+        return False
+    centre = targets[0].detach().double()
+    if centre.shape != outputs.values[0].shape or not float(centre.std()) > 0:
+        return False
+
+    def loss(output: Tensor) -> float:
+        assert setup.loss is not None
+        with failures("loss"), torch.enable_grad():
+            given = mapped(setup.batch.targets, _wide)
+            return float(setup.loss(replaced(outputs.nested, [output]), given).detach())
+
+    try:
+        top = loss(centre)
+        for _ in range(PERMUTATIONS):
+            step = 0.1 * centre.std() * torch.randn(centre.shape, generator=generator, dtype=torch.float64).to(centre.device)
+            # float32 is the least that a loss may compute in
+            if not max(loss(centre + step), loss(centre - step)) < top - 1e3 * torch.finfo(torch.float32).eps * abs(top):
+                return False
+    except SubjectError:
+        return False
+    return math.isfinite(top)
 
 
 def _losses(setup: Setup, outputs: Outputs, drawn: list[Tensor], orders: list[Tensor]) -> _Losses:

@@ -1,4 +1,4 @@
-"""The loss is bounded below: no constant output drives it lower and lower.
+"""The loss is a measure of error: no constant output drives it lower and lower, and targets as outputs are not the worst outputs.
 
 Conditions
 ----------
@@ -7,16 +7,19 @@ The subject has a loss, targets and an optimiser, and its outputs have an axis o
 Why it matters
 --------------
 A loss that an output can push below every bound is not a measure of error: a cross-entropy or squared error with the wrong sign, a
-negative log-likelihood that was given raw scores in place of log-probabilities. Training never ends, and its curve looks wonderful.
+negative log-likelihood that was given raw scores in place of log-probabilities. Training never ends, and its curve looks wonderful. So it
+does where a similarity that should rise (a cosine, a correlation) is minimised.
 
 Measured
 --------
 Whether the loss keeps falling, by as much with each factor of ten or more, along the direction in which a constant output minimises it.
-The output stays within the range of the model's last activation.
+The output stays within the range of the model's last activation. Where outputs and targets are numbers of one shape, also whether outputs
+equal to the targets have a higher loss than outputs a tenth of the targets' deviation to either side, in each of three random directions.
 
 Error
 -----
-None: whether it falls is read off at 10² to 10⁵ times the output found.
+None: whether it falls is read off at 10² to 10⁵ times the output found. A loss that is convex in the outputs never has its crest at the
+targets, whatever the outputs mean.
 
 When violated
 -------------
@@ -33,6 +36,9 @@ Sources
 A loss needs an infimum for its minimisation to have a meaning; Goodfellow, Bengio and Courville, Deep Learning, 2016, section 6.2.1.
 """
 
+from collections.abc import Iterator
+
+from gradcheck_suite.captures.target_pairing import TargetPairing
 from gradcheck_suite.captures.training import Training
 from gradcheck_suite.core.architecture import Architecture, Defect, layer
 from gradcheck_suite.core.evidence import Evidence, Level, Where
@@ -44,12 +50,17 @@ def sampled(training: Training) -> str | None:
     return None if training.samples > 1 else "the outputs have no common axis of samples"
 
 
-def measure(training: Training) -> Evidence:
+def measure(training: Training, target_pairing: TargetPairing) -> Iterator[Evidence]:
     note = "" if not training.unbounded else (
         "the loss is unbounded below: a constant output drives it lower and lower, so that its minimisation means nothing (gradient "
         "ascent on an error: the wrong sign; or raw scores where log-probabilities are expected)")
-    return Evidence(quantity="directions in which a constant output lowers the loss without end", value=float(training.unbounded),
-                    error=0.0, low=0.0, high=0.0, where=Where(), note=note)
+    yield Evidence(quantity="directions in which a constant output lowers the loss without end", value=float(training.unbounded),
+                   error=0.0, low=0.0, high=0.0, where=Where(), note=note)
+    if target_pairing.crest:
+        yield Evidence(
+            quantity="crests of the loss at outputs equal to the targets", value=1.0, error=0.0, low=0.0, high=0.0, where=Where(),
+            note="outputs equal to the targets have a higher loss than those beside them: a similarity is minimised (the wrong sign, "
+                 "gradient ascent on the error); minimise 1 - similarity, or its negative")
 
 
 _NET = Architecture(input_shape=(6,), layers=(layer("dense", units=8), layer("tanh"), layer("dense", units=3)), loss="mse", batch=8)

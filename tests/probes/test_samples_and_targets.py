@@ -218,6 +218,19 @@ def test_what_is_all_equal_is_counted():
     assert usual.input_scale == pytest.approx(float(x.square().mean().sqrt()))
 
 
+@pytest.mark.parametrize(("loss", "crest"), [
+    (lambda o, t: functional.cosine_similarity(o, t, dim=1).mean(), True),
+    (lambda o, t: 1 - functional.cosine_similarity(o, t, dim=1).mean(), False),
+    (lambda o, t: torch.exp(-(o - t).square().sum(1)).mean(), True),
+    (functional.mse_loss, False),
+    (lambda o, t: functional.binary_cross_entropy_with_logits(o, t.sigmoid()), False),
+    (functional.poisson_nll_loss, False),
+    (lambda o, t: (o * t).mean(), False),
+])
+def test_targets_that_are_the_worst_outputs(loss, crest):
+    assert pairing(lambda: mlp(4, 8, 2), regression(), loss).crest == crest
+
+
 def test_a_subject_without_a_loss_has_no_pairing():
     with pytest.raises(NotApplicable):
         target_pairing(Subject("s", lambda seed: Setup(mlp(4, 2), Batch((regression()[0],)))), BUDGET, 0)

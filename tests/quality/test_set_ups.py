@@ -203,6 +203,12 @@ def mask_behind_the_softmax() -> Parts:
     return set_up(Masked(), *tokens(), of_tokens, adam())
 
 
+def similarity_minimised() -> Parts:
+    x, _ = classes()
+    return set_up(net(8, 16, 4), x, torch.tanh(x @ numbers(8, 4, seed=1)), lambda o, t: functional.cosine_similarity(o, t, dim=1).mean(),
+                  adam())
+
+
 def missing_value() -> Parts:
     x, y = classes()
     x[5, 2] = torch.nan
@@ -235,6 +241,7 @@ FAULTS = (
     Fault(hot, ("learning-rate-stability",)),
     Fault(frozen_head_of_zeros, ("gradient-activity",)),
     Fault(mask_behind_the_softmax, ("causal-order",)),
+    Fault(similarity_minimised, ("loss-boundedness",)),
     Fault(missing_value, ("finite-gradients",)),
     Fault(shuffled_labels, ("advantage-over-constant",)),
 )
