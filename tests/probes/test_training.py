@@ -80,6 +80,17 @@ def test_no_constant_is_a_yardstick_where_no_output_does_better():
     assert math.isfinite(best_constant(outputs(lambda: mlp(4, 8, 2, last=nn.Sigmoid()), (x, 100 + y), functional.mse_loss)).value)
 
 
+@pytest.mark.parametrize(("shift", "scale", "factor"), [
+    (0.0, 1e-6, 1.0), (0.0, 1e6, 1.0), (1e6, 1e5, 1.0), (2e5, 1.0, 1.0), (0.0, 1.0, 1e-12), (0.0, 1.0, 1e6), (-1e5, 1e5, 1e-9),
+])
+def test_a_constant_is_a_yardstick_in_any_unit(shift, scale, factor):
+    x, y = regression()
+    y = shift + scale * y
+    for loss in (functional.mse_loss, functional.l1_loss):
+        found = best_constant(outputs(lambda: mlp(4, 8, 2), (x, y), lambda o, t, loss=loss: factor * loss(o, t)))
+        assert found.value > 0
+
+
 def test_outputs_without_a_gradient_are_data():
     class Student(nn.Module):
         def __init__(self):

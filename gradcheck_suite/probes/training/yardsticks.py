@@ -100,27 +100,27 @@ def _improvable(outputs: Outputs, constant: float, rows: list[Tensor]) -> bool:
     """Whether outputs that depend on the sample can explain as much of the best constant's loss as counts as something learnt.
 
     They are looked for within the range of the functions that end the model and beyond it (a range that excludes the targets is a fault
-    of the model), from random outputs around the best constant at three distances: a loss may have no slope at one of them.
+    of the model), from the best constant and from random outputs around it: a loss may have no slope at one of them. The search
+    has absolute tolerances, so that the loss is searched as it is and in units of the constant's.
     """
     size = abs(constant)
     if size < _LEAST:
         return False
-    pairs = outputs.pairs()
     generator = torch.Generator().manual_seed(0)
-    ends = [[tail for _, tail in pairs]]
+    ends = [[tail for _, tail in outputs.pairs()]]
     if any(ends[0]):
-        ends.append([None for _ in pairs])
-    for tails, scale in product(ends, (1.0, 10.0, 0.1)):
-        def loss(free: list[Tensor], tails: list[Tail | None] = tails) -> Tensor:
-            # relative, so that the search does not take a loss scaled by 1e-9 for flat
-            return outputs.moved([value if tail is None else tail.apply(value) for tail, value in zip(tails, free, strict=True)]) / size
+        ends.append([None for _ in ends[0]])
+    for tails, unit, scale in product(ends, (1.0, size), (0.0, 1.0, 10.0, 0.1)):
+        centres = [_rowwise(made, row).detach() if made is not None and tail is None else row.detach()
+                   for (_, made), tail, row in zip(outputs.pairs(), tails, rows, strict=True)]
 
-        start = []
-        for (value, made), tail, row in zip(pairs, tails, rows, strict=True):
-            centre = _rowwise(made, row) if made is not None and tail is None else row
-            drawn = torch.randn(value.shape if tail is None else tail.shape, generator=generator).to(value.device, value.dtype)
-            start.append(centre.detach() + scale * max(1.0, float(centre.abs().max())) * drawn)
-        if minimum(loss, start, _AGAIN)[0] < constant / size - BEATEN:
+        def loss(free: list[Tensor], tails: list[Tail | None] = tails, unit: float = unit, centres: list[Tensor] = centres) -> Tensor:
+            made = [centre + max(1.0, float(centre.abs().max())) * value for centre, value in zip(centres, free, strict=True)]
+            return outputs.moved([value if tail is None else tail.apply(value) for tail, value in zip(tails, made, strict=True)]) / unit
+
+        start = [scale * torch.randn(value.shape if tail is None else tail.shape, generator=generator).to(value.device, value.dtype)
+                 for (value, _), tail in zip(outputs.pairs(), tails, strict=True)]
+        if minimum(loss, start, _AGAIN)[0] < (constant - BEATEN * size) / unit:
             return True
     return False
 
