@@ -9,6 +9,7 @@ from gradcheck_suite.captures.checkpointed_pass import CheckpointedPass
 from gradcheck_suite.captures.codec import frozen
 from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import NotApplicable
+from gradcheck_suite.probes.directional_derivative.power import held
 from gradcheck_suite.probes.execution import cotangents, differentiable, failures, floating, realise
 from gradcheck_suite.probes.gradient_rows import differing_bits, norm
 from gradcheck_suite.probes.state import preserved
@@ -19,6 +20,8 @@ Row = tuple[str, torch.Tensor]
 
 def checkpointed_pass(subject: Subject, budget: Budget, seed: int) -> CheckpointedPass:
     """Two plain passes and one under ``torch.utils.checkpoint`` (see ``captures.checkpointed_pass``).
+
+    The power iterations of spectral normalisation are held still in the backward pass: that they go on in every pass is theirs by design.
 
     Raises:
         NotApplicable: nothing can be differentiated, or the model cannot be recomputed (the number of saved tensors changes).
@@ -51,7 +54,8 @@ def _gradients(setup: Setup, seed: int, recompute: bool) -> list[Row]:
         if not any(tensor.numel() for tensor in outputs):
             raise NotApplicable("no output of the model has an entry")
         try:
-            torch.autograd.backward(outputs, cotangents(outputs, seed))
+            with held(setup.model):
+                torch.autograd.backward(outputs, cotangents(outputs, seed))
         except torch.utils.checkpoint.CheckpointError as error:
             raise NotApplicable(f"the model cannot be recomputed: {str(error)[:120]}") from None
         rows = [(f"input[{index}]", leaf.grad) for index, leaf in enumerate(leaves) if leaf.grad is not None]

@@ -13,7 +13,8 @@ loss, silently.
 Measured
 --------
 The number of bits in which the gradients of inputs and parameters differ between a plain pass and one under
-``torch.utils.checkpoint`` (the whole model as one segment), from the same state and generators.
+``torch.utils.checkpoint`` (the whole model as one segment), from the same state and generators. The power iterations of spectral
+normalisation are held still while it recomputes.
 
 Error
 -----
@@ -26,8 +27,9 @@ it out of the checkpointed part.
 
 Limits
 ------
-An indicator: a model that is never recomputed may move its own state (spectral norm does). The model is one segment;
-reentrant checkpointing is not tried. Parallel sums in no fixed order are ruled out by the repeated pass.
+An indicator: a model that is never recomputed may move its own state. Spectral normalisation does, by design, and must stay out of
+checkpointed segments all the same. The model is one segment; reentrant checkpointing is not tried. Parallel sums in no fixed order are
+ruled out by the repeated pass.
 
 Sources
 -------

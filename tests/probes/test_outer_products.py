@@ -108,6 +108,13 @@ def test_recomputation_repeats_masks_and_sees_counters():
     assert counted.relative.max() > 0.01
 
 
+@pytest.mark.parametrize("normed", [nn.utils.parametrizations.spectral_norm, nn.utils.spectral_norm])
+def test_power_iterations_are_no_hidden_state(normed):
+    seen = of(lambda: nn.Sequential(normed(nn.Linear(4, 5)), nn.Tanh(), nn.Linear(5, 2)), probe=checkpointed_pass)
+    assert seen.bits.sum() == 0
+    assert seen.repeated_bits == 0
+
+
 def test_views_that_are_changed_in_place_are_left_out():
     def make():
         return nn.Sequential(nn.Linear(4, 5), nn.ReLU(inplace=True), nn.Linear(5, 2))
