@@ -114,6 +114,7 @@ class Clipped(torch.optim.SGD):
 
 
 def test_a_clip_within_the_step_is_seen_in_its_own_norm():
+    torch.optim.SGD(nn.Linear(1, 1).parameters())  # torch hooks the step of a class when the first of the class is made
     capture = first_steps(subject(lambda: mlp(4, 8, 2), regression(), optimizer=lambda ps: Clipped(ps, lr=0.1)), BUDGETS["quick"], 1)
     own = [clip for clip in capture.clips if clip.within_step]
     assert len(own) == capture.steps == 3
@@ -122,7 +123,7 @@ def test_a_clip_within_the_step_is_seen_in_its_own_norm():
         assert (clip.order, clip.bound) == (math.inf, 0.1)
         assert clip.source.startswith(__file__)
         assert (clip.relative <= clip.error).all()
-        assert math.isnan(clip.at_step)
+        assert clip.at_step == pytest.approx(min(0.1, clip.norm), rel=1e-5)
     assert encode(decode(encode(capture))) == encode(capture)
 
 
