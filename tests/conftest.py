@@ -1,4 +1,4 @@
-"""Shared by all tests: one torch thread, seeds and default dtype put back, examples that repeat, where the wheel test finds the wheel."""
+"""Shared by all tests: one torch thread, seeds, dtype and modes put back, examples that repeat, where the wheel test finds the wheel."""
 
 import os
 import sys
@@ -34,9 +34,11 @@ def pytest_make_collect_report():
 
 @pytest.fixture(autouse=True)
 def torch_as_new():
-    """Draws do not depend on the tests run before; a planted defect leaks its dtype on purpose, and no other test shall see it."""
+    """Draws do not depend on the tests run before; planted defects leak dtype and modes on purpose, and no other test shall see them."""
     seeded()
     yield
     torch = sys.modules.get("torch")
-    if torch is not None and torch.get_default_dtype() != torch.float32:
+    if torch is not None:
         torch.set_default_dtype(torch.float32)
+        torch.set_grad_enabled(True)
+        torch.autograd.set_detect_anomaly(False)

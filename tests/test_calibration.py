@@ -60,9 +60,9 @@ def test_an_interrupted_run_goes_on(tmp_path):
     main(["--cases", "9", "--controls", "6", *arguments])
     text = page_file.read_text()
     assert text.startswith("# Calibration")
-    assert "0/3 (" in text
+    assert "0/9 (" in text
     rows = {trial.property: row for trial, row in read(results)}
-    assert (rows["weight-consistency"].cases, rows["weight-consistency"].controls) == (3, 2)
+    assert (rows["weight-consistency"].cases, rows["weight-consistency"].controls) == (9, 6)
 
 
 def test_the_committed_page_is_that_of_the_committed_results():
