@@ -81,11 +81,16 @@ class Running:
         for handle in self._handles:
             handle.remove()
 
+    def __deepcopy__(self, memo: Any) -> "Running":
+        return self  # a copy that the model makes of a module has the same hooks; they do not know it
+
     def _enter(self, module: nn.Module, _: Any) -> None:
-        self.stack.append(self.paths[id(module)])
+        path = self.paths.get(id(module))
+        if path is not None:
+            self.stack.append(path)
 
     def _leave(self, module: nn.Module, _: Any, __: Any) -> None:
-        if self.stack and self.stack[-1] == self.paths[id(module)]:
+        if self.stack and self.stack[-1] == self.paths.get(id(module)):
             self.stack.pop()
 
 

@@ -78,13 +78,20 @@ class Experiment:
 def made_optimizer(setup: Setup) -> torch.optim.Optimizer | None:
     """The subject's optimiser over its model's parameters, ``None`` where it has none or nothing can be trained.
 
+    One that is no ``torch.optim.Optimizer`` and does not say which parameters it holds is taken to hold those it was given.
+
     Raises:
         SubjectError: the factory raised.
     """
     if setup.optimizer is None or not any(p.requires_grad for p in setup.model.parameters()):
         return None
+    parameters = list(setup.model.parameters())
     with failures("optimizer"):
-        return setup.optimizer(list(setup.model.parameters()))
+        made = setup.optimizer(parameters)
+        for name, value in (("param_groups", [{"params": parameters}]), ("state", {})):
+            if not hasattr(made, name):
+                setattr(made, name, value)
+        return made
 
 
 def require_loss(setup: Setup) -> None:

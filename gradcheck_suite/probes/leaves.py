@@ -70,7 +70,12 @@ class LeafWatch(TorchFunctionMode):
         self._emit(LeafCall(path, found[0], apply, [source], floating(result)))
         return result
 
+    def __deepcopy__(self, memo: Any) -> "LeafWatch":
+        return self  # a copy that the model makes of a module has the same hooks; they do not know it
+
     def _enter(self, module: nn.Module, args: Any) -> None:
+        if id(module) not in self._paths:
+            return
         if self._stack:
             self._stack[-1][1][0] += 1
         before = [tensor.detach().clone() for tensor in floating(args)] if vars(module).get("inplace") else None
@@ -78,6 +83,8 @@ class LeafWatch(TorchFunctionMode):
         self._paused += id(module) in self._known
 
     def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if id(module) not in self._paths:
+            return
         _, (called,), before = self._stack.pop()
         self._paused -= id(module) in self._known
         if called or self._paused:

@@ -47,12 +47,15 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._stack: list[tuple[str, int]] = []
         self._ranges: list[tuple[int, int, str]] = []
 
+    def __deepcopy__(self, memo: Any) -> "_Watch":
+        return self  # a copy that the model makes of a module has the same hooks; they do not know it
+
     def enter(self, module: nn.Module, args: Any) -> None:
-        if self.phase == "forward":
+        if self.phase == "forward" and id(module) in self._paths:
             self._stack.append((self._paths[id(module)], _sequence_number()))
 
     def leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        if self.phase == "forward":
+        if self.phase == "forward" and id(module) in self._paths:
             path, start = self._stack.pop()
             self._ranges.append((start, _sequence_number(), path))
 

@@ -139,7 +139,13 @@ class ChainTracer(TorchFunctionMode):
             path = self._paths[id(self._stack[-1])] if self._stack else ""
             self._link(Unit(path=path, kind=found[0], settings=found[1]), followed[0], result)
 
+    def __deepcopy__(self, memo: Any) -> "ChainTracer":
+        return self  # a copy that the model makes of a module has the same hooks; they do not know it
+
     def _enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        if id(module) not in self._paths:
+            self._break("the model runs a copy of one of its modules")
+            return
         self._stack.append(module)
         self._called.append(0)
         self._opaque += id(module) in self._known
@@ -147,6 +153,8 @@ class ChainTracer(TorchFunctionMode):
             self._break(f"{self._place(self._paths[id(module)])} is a {type(module).__name__}, which is not a link of a chain")
 
     def _leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if id(module) not in self._paths:
+            return
         inner = self._called.pop()
         self._stack.pop()
         self._opaque -= id(module) in self._known

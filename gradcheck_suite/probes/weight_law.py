@@ -35,7 +35,7 @@ def weight_law(subject: Subject, budget: Budget, seed: int) -> WeightLaw:
 def _order(setup: Setup) -> list[tuple[str, nn.Module]]:
     found: dict[str, nn.Module] = {}
     handles = [module.register_forward_pre_hook(lambda m, _, path=path: found.setdefault(path, m) and None)
-               for path, module in setup.model.named_modules() if isinstance(module, _KINDS) and module.weight.requires_grad]
+               for path, module in setup.model.named_modules() if isinstance(module, _KINDS) and _trained(module)]
     try:
         with failures("forward"):
             setup.model(*setup.batch.args, **setup.batch.kwargs)
@@ -43,6 +43,10 @@ def _order(setup: Setup) -> list[tuple[str, nn.Module]]:
         for handle in handles:
             handle.remove()
     return list(found.items())
+
+
+def _trained(module: nn.Module) -> bool:
+    return bool(getattr(getattr(module, "weight", None), "requires_grad", False))
 
 
 def _sample(path: str, module: nn.Module, last: bool) -> WeightSample:

@@ -166,3 +166,30 @@ def test_a_graph_that_is_carried_from_one_call_to_the_next_is_told():
 
     with pytest.raises(SubjectError, match="keeps the graph of an earlier call: detach what it carries on"):
         seen(Remembering)
+
+
+class Bare:
+    """An optimiser of one's own, which keeps a list and nothing else."""
+
+    def __init__(self, parameters):
+        self.parameters = list(parameters)
+
+    def zero_grad(self, set_to_none=True):
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def step(self):
+        with torch.no_grad():
+            for parameter in self.parameters:
+                parameter.sub_(0.1 * parameter.grad)
+
+
+def test_an_optimiser_that_is_none_of_torchs_holds_what_it_was_given():
+    def setup(seed):
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+        return Setup(model, Batch((torch.randn(5, 3),), {}, torch.randn(5, 2)), loss=nn.functional.mse_loss, optimizer=Bare)
+
+    seen = first_steps(Subject("model", setup), BUDGETS["quick"], 0)
+    assert seen.steps == 3
+    assert seen.losses[-1] < seen.losses[0]

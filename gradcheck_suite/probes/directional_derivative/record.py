@@ -75,7 +75,9 @@ class Recorder:
         return any(tensor._version != version for call in self.calls for tensor, version in call.versions)
 
     def _handle(self, proceed: Proceed, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        path = self._paths[id(module)]
+        path = self._paths.get(id(module))
+        if path is None:
+            return proceed(*args, **kwargs)  # of a copy that the model makes of a module
         if torch._C._functorch.peek_interpreter_stack() is not None:
             return proceed(*args, **kwargs)  # under vmap or grad: its tensors mean nothing outside
         call = Call(module, path, args, kwargs)
