@@ -60,7 +60,7 @@ def measure(training: Training, target_pairing: TargetPairing) -> Iterator[Evide
         yield Evidence(
             quantity="crests of the loss at outputs equal to the targets", value=1.0, error=0.0, low=0.0, high=0.0, where=Where(),
             note="outputs equal to the targets have a higher loss than those beside them: a similarity is minimised (the wrong sign, "
-                 "gradient ascent on the error; then minimise 1 - similarity, or its negative), or the targets are there to be kept away from")
+                 "gradient ascent on the error; then minimise 1 - similarity, or its negative), or the targets are to be kept away from")
 
 
 _NET = Architecture(input_shape=(6,), layers=(layer("dense", units=8), layer("tanh"), layer("dense", units=3)), loss="mse", batch=8)
