@@ -22,7 +22,13 @@ def observed(experiment: Experiment) -> Seen:
         roundoff = ROUNDOFF.get(tensor.dtype, DOUBLE)
         if roundoff > mode.seen.roundoff:
             mode.seen.roundoff, mode.seen.narrow = roundoff, f"{str(tensor.dtype).removeprefix('torch.')} throughout"
+    rows = [any(_same_memory(output, tensor) for tensor in mode.detached) for output in outputs]
+    mode.seen.returned = tuple(index for index, row in enumerate(rows) if row)
     return mode.seen
+
+
+def _same_memory(first: torch.Tensor, second: torch.Tensor) -> bool:
+    return first.layout == second.layout == torch.strided and first.dtype == second.dtype and first.is_set_to(second)
 
 
 def spared(experiment: Experiment, seen: Seen) -> bool:

@@ -109,8 +109,9 @@ class Experiment(ABC):
 class Linearization:
     """One run, its backward pass from random cotangents, and what is needed to compare it with differences.
 
-    ``live`` are the positions of outputs that carry a gradient; ``cotangents`` and ``base`` belong to those. ``gradients`` are
-    per tensor, ``None`` where none arrived. ``mutated``: the backward pass wrote into its cotangent.
+    ``live`` are the positions of the outputs that are compared; ``cotangents`` and ``base`` belong to those. They carry a gradient, but
+    for ``constant``, which are compared all the same (see ``Experiment.detached``). ``gradients`` are per tensor, ``None`` where none
+    arrived. ``mutated``: the backward pass wrote into its cotangent.
     """
 
     live: list[int]
@@ -121,6 +122,7 @@ class Linearization:
     survey: Survey
     mutated: bool = False
     sizes: dict[int, float] = field(default_factory=dict)
+    constant: list[int] = field(default_factory=list)
 
     @property
     def magnitude(self) -> float:
@@ -154,9 +156,11 @@ def linearize(
         gradients = pulled_back(carrying, experiment.tensors, pulling, found.reentrant)
     cut = [index for index in range(len(outputs)) if index not in live]
     base = [outputs[index].detach() for index in live]
+    constant = [index for index in live if not outputs[index].requires_grad]
     experiment.reset()
     mutated = any(u._version != version for u, version in zip(us, versions, strict=True))
-    return Linearization(live=live, cut=cut, cotangents=us, base=base, gradients=gradients, survey=found, mutated=mutated)
+    return Linearization(live=live, cut=cut, cotangents=us, base=base, gradients=gradients, survey=found, mutated=mutated,
+                         constant=constant)
 
 
 def masked(cotangent: torch.Tensor, output: torch.Tensor) -> torch.Tensor:

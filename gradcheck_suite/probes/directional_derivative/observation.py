@@ -25,8 +25,9 @@ class Seen:
 
     ``roundoff`` is the unit roundoff of the narrowest type a wider number was cast to (of float64 where there was none), and
     ``narrow`` says what and where that was, or ``kept`` if the outputs turn out not to feel it; ``stopped`` lists operations
-    that stop a gradient, with their lines, ``partly`` if one stops anything but a whole argument or output; ``padding`` are
-    (table, row) pairs that embeddings skip; ``defined`` are tables whose gradient is scaled or rewritten by definition.
+    that stop a gradient, with their lines, ``partly`` if one stops anything but a whole argument or output; ``returned`` are the
+    positions of outputs that are a detached tensor, or what one was detached from; ``padding`` are (table, row) pairs that
+    embeddings skip; ``defined`` are tables whose gradient is scaled or rewritten by definition.
     """
 
     roundoff: float = 2.0**-53
@@ -34,16 +35,21 @@ class Seen:
     kept: str = ""
     stopped: list[str] = field(default_factory=list)
     partly: bool = False
+    returned: tuple[int, ...] = ()
     padding: list[tuple[torch.Tensor, int]] = field(default_factory=list)
     defined: list[torch.Tensor] = field(default_factory=list)
 
 
 class Observation(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Dispatch mode that fills ``seen``; the run must record gradients, or nothing can be said of stopped ones."""
+    """Dispatch mode that fills ``seen``; the run must record gradients, or nothing can be said of stopped ones.
+
+    ``detached`` are the results of the ``detach`` calls that ``seen.stopped`` lists.
+    """
 
     def __init__(self, handed: Callable[[], Sequence[torch.Tensor]] = tuple) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.seen = Seen()
+        self.detached: list[torch.Tensor] = []
         self._handed = handed
         self._detaching = _Detaching(self._stop)
 
@@ -87,13 +93,14 @@ class Observation(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.seen.roundoff = after
             self.seen.narrow = f"{_short(source.dtype)} to {_short(target.dtype)}{_at_line()}"
 
-    def _stop(self, what: str, tensor: torch.Tensor | None) -> None:
+    def _stop(self, what: str, tensor: torch.Tensor | None, result: torch.Tensor | None = None) -> None:
         if tensor is None or not tensor.requires_grad or len(self.seen.stopped) >= 8 or inside_function():
             return
         line = own_line()
         text = f"{what} ({line})"
         if line and text not in self.seen.stopped:
             self.seen.stopped.append(text)
+            self.detached += [] if result is None else [result]
             self.seen.partly |= what != "detach" or not any(tensor is whole for whole in self._handed())
 
     def _table(self, args: Any, kwargs: Any) -> None:
@@ -108,14 +115,15 @@ class Observation(TorchDispatchMode):  # type: ignore[no-untyped-call]
 class _Detaching(TorchFunctionMode):
     """Tells of tensors detached by a Python call: PyTorch itself detaches for reasons of its own."""
 
-    def __init__(self, tell: Callable[[str, torch.Tensor | None], None]) -> None:
+    def __init__(self, tell: Callable[[str, torch.Tensor | None, torch.Tensor | None], None]) -> None:
         super().__init__()
         self._tell = tell
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
         if func in (torch.Tensor.detach, torch.detach):
-            self._tell("detach", args[0])
-        return func(*args, **(kwargs or {}))
+            self._tell("detach", args[0], result)
+        return result
 
 
 def _short(dtype: torch.dtype) -> str:

@@ -16,7 +16,7 @@ def explained(experiment: Experiment, found: Examination, draws: Draws, look: Lo
     """Whether backprop agrees once nothing is stopped: ``""`` where it does not, else what the stopped gradients belong to.
 
     ``objective``: a whole argument or module output, in code that gives nothing but single numbers, such as a loss with a target that is
-    held constant, or that gives such a target as an output of its own, which carries no gradient; ``inside``: anything else.
+    held constant, or that agrees but for such a target, which it hands out as an output of its own; ``inside``: anything else.
     """
     if not found.outcome.seen.stopped:
         return UNEXPLAINED
@@ -24,9 +24,9 @@ def explained(experiment: Experiment, found: Examination, draws: Draws, look: Lo
     try:
         with suppress(*FAILURES):
             if examine(experiment, draws, look).status == AGREES:
-                base = found.linear.base
-                held = all(value.numel() == 1 for value in base) or not all(value.requires_grad for value in base)
-                return OBJECTIVE if held and not found.outcome.seen.partly else INSIDE
+                linear, seen = found.linear, found.outcome.seen
+                held = all(value.numel() == 1 for value in linear.base) or not set(linear.constant).isdisjoint(seen.returned)
+                return OBJECTIVE if held and not seen.partly else INSIDE
     finally:
         experiment.unstopped = False
     return UNEXPLAINED

@@ -1,5 +1,6 @@
 """Stopped gradients: explained by what the code writes out, told apart by what they starve."""
 
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional
@@ -144,3 +145,75 @@ def test_a_target_that_the_model_hands_out_is_held_constant():
     places = [place for place in capture.places if place.blamed]
     assert places
     assert all((place.stopped, place.starved) == ("objective", ()) for place in places)
+
+
+class Siamese(nn.Module):
+    """The projections of two views that the other view's prediction is compared with, handed out with a weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(3, 3), nn.Linear(3, 3)
+
+    def forward(self, x):
+        views = [self.body(x), self.body(x.flip(0))]
+        return *(self.head(view) for view in views), *(view.detach() for view in views), torch.ones(len(x), 1)
+
+
+def test_projections_that_predictions_are_made_from_may_be_handed_out_as_targets():
+    capture = captured(subject(Siamese, X, loss=lambda o, _: (o[4] * ((o[0] - o[3]).square() + (o[1] - o[2]).square())).mean()))
+    places = [place for place in capture.places if place.blamed]
+    assert places
+    assert all((place.stopped, place.starved) == ("objective", ()) for place in places)
+
+
+class Cut(nn.Module):
+    """A layer with a branch that no gradient takes, a whole output detached by mistake; every parameter learns all the same."""
+
+    def __init__(self, extra=None):
+        super().__init__()
+        self.body, self.branch, self.head, self.extra = nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 3), extra
+
+    def forward(self, x):
+        h = self.body(x)
+        y = self.head(h + torch.tanh(self.branch(h.detach())))
+        return y if self.extra is None else (y, self.extra(h))
+
+
+class Around(nn.Module):
+    """That layer inside a model."""
+
+    def __init__(self, extra=None):
+        super().__init__()
+        self.first, self.cut, self.last = nn.Linear(3, 3), Cut(extra), nn.Linear(3, 2)
+
+    def forward(self, x):
+        y = self.cut(self.first(x))
+        return self.last(y if isinstance(y, torch.Tensor) else y[0] * y[1])
+
+
+class Keys(nn.Module):
+    """Attention whose keys are computed from a detached copy."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.q, self.k, self.v = nn.LayerNorm(3), nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 3)
+
+    def forward(self, x):
+        h = self.norm(x)
+        return x + torch.softmax(self.q(h) @ self.k(h.detach()).transpose(0, 1), -1) @ self.v(h)
+
+
+@pytest.mark.parametrize("make", [
+    pytest.param(Cut, id="plain"),
+    pytest.param(Around, id="nested"),
+    pytest.param(lambda: Around(lambda h: torch.ones(len(h), 1)), id="nested, with a constant beside it"),
+    pytest.param(lambda: Around(lambda h: h.detach().clone()), id="nested, with a constant made of it"),
+    pytest.param(lambda: Around(lambda h: h), id="nested, what is detached is handed out as it is"),
+    pytest.param(lambda: nn.Sequential(nn.Linear(3, 3), Keys(), Keys(), nn.Linear(3, 2)), id="attention"),
+])
+@pytest.mark.parametrize("loss", [None, lambda output, _: (output[0] if isinstance(output, tuple) else output).square().mean()])
+def test_a_whole_output_detached_by_mistake_is_no_target(make, loss):
+    capture = captured(subject(make, X, loss=loss))
+    places = [place for place in capture.places if place.blamed]
+    assert places
+    assert all((place.stopped, place.starved) == ("inside", ()) for place in places)
