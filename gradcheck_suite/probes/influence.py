@@ -12,6 +12,8 @@ from gradcheck_suite.probes.experiment import Experiment
 from gradcheck_suite.probes.state import Guard, preserved
 
 _NEARBY = 0.1
+_TRIALS = 16
+_Group = list[nn.Parameter]
 
 
 def without_influence(run: Experiment, parameters: Sequence[nn.Parameter]) -> set[int]:
@@ -19,43 +21,72 @@ def without_influence(run: Experiment, parameters: Sequence[nn.Parameter]) -> se
 
     All parameters are first moved by a tenth of their size, tensors of zeros by a tenth, so that a gate of zero hides nothing. Then
     the parameters in question are replaced by others of twice their size, all at once, and in halves where something changes or the
-    run fails. Where the outputs nearby are not finite or do not repeat, every parameter counts as having influence.
+    run fails: whole modules first, the last in the model's order before the others, then the parameters of one module. Where the
+    outputs nearby are not finite or do not repeat, every parameter counts as having influence. Integer parameters are not moved.
+
+    At most sixteen replacements are tried, for each is a forward pass. What they leave undecided counts as having influence. That is
+    the stricter answer, and it never turns a model in which nothing has influence into one in which something has: there the first
+    trial, of all at once, decides. It may name parameters without influence beside others that do have some.
 
     The model is left bit for bit as it was.
     """
     if not parameters:
         return set()
-    with torch.enable_grad(), preserved(run.model) as guard:
-        trial = _Trial(run, guard)
-        if not trial.repeats:
-            return set()
-        return {id(parameter) for parameter in trial.silent(list(parameters))}
+    with torch.enable_grad(), preserved(run.model):
+        generator = torch.Generator().manual_seed(derive(run.seed, "influence"))
+        sizes = {id(parameter): _move(parameter.detach(), generator) for parameter in run.model.parameters()}
+        with preserved(run.model) as nearby:
+            trial = _Trial(run, nearby, sizes)
+            return {id(parameter) for parameter in trial.silent(_by_module(run.model, parameters))} if trial.repeats else set()
+
+
+def _by_module(model: nn.Module, parameters: Sequence[nn.Parameter]) -> list[_Group]:
+    """The parameters of each module, in the order in which they are given."""
+    owners = {id(parameter): name.rpartition(".")[0] for name, parameter in model.named_parameters()}
+    groups: dict[str, _Group] = {}
+    for parameter in parameters:
+        groups.setdefault(owners.get(id(parameter), ""), []).append(parameter)
+    return list(groups.values())
 
 
 class _Trial:
-    """Outputs at a point nearby, and again with some parameters replaced."""
+    """Outputs where the guard was made, and again with some parameters replaced by others of twice the given sizes."""
 
-    def __init__(self, run: Experiment, guard: Guard) -> None:
-        self._run, self._guard = run, guard
+    def __init__(self, run: Experiment, guard: Guard, sizes: dict[int, float]) -> None:
+        self._run, self._guard, self._sizes, self._left = run, guard, sizes, _TRIALS
         self._base = self._returned(())
         again = self._returned(())
         self.repeats = bool(self._base) and all(map(_finite, self._base)) and _equal(self._base, again)
 
-    def silent(self, parameters: list[nn.Parameter]) -> list[nn.Parameter]:
-        """Those of the parameters that change nothing."""
-        if _equal(self._base, self._returned(parameters)):
-            return parameters
-        if len(parameters) == 1:
-            return []
-        half = len(parameters) // 2
-        return [*self.silent(parameters[:half]), *self.silent(parameters[half:])]
+    def silent(self, groups: list[_Group]) -> list[nn.Parameter]:
+        """Those of the parameters that are found to change nothing."""
+        found, mixed = self._searched([groups])
+        for group in mixed:
+            found += self._searched(_halves([[parameter] for parameter in group]))[0]
+        return found
+
+    def _searched(self, waiting: list[list[_Group]]) -> tuple[list[nn.Parameter], list[_Group]]:
+        """Parameters that change nothing, and groups of several of which some parameter does; the last that waits is tried first."""
+        found: list[nn.Parameter] = []
+        mixed: list[_Group] = []
+        while waiting and self._left:
+            self._left -= 1
+            groups = waiting.pop()
+            chosen = [parameter for group in groups for parameter in group]
+            if _equal(self._base, self._returned(chosen)):
+                found += chosen
+            elif len(groups) > 1:
+                waiting += _halves(groups)
+            elif len(chosen) > 1:
+                mixed.append(chosen)
+        return found, mixed
 
     def _returned(self, replaced: Sequence[nn.Parameter]) -> list[torch.Tensor]:
         self._guard.rewind()
-        generator = torch.Generator().manual_seed(derive(self._run.seed, "influence"))
-        chosen = {id(parameter) for parameter in replaced}
-        for parameter in self._run.model.parameters():
-            _move(parameter.detach(), generator, id(parameter) in chosen)
+        generator = torch.Generator().manual_seed(derive(self._run.seed, "influence", "replaced"))
+        for parameter in replaced:
+            value = parameter.detach()
+            value.mul_(-2.0).add_(_noise(value, generator), alpha=self._sizes[id(parameter)] or 1.0)
         try:
             output = self._run.output()
             loss = [self._run.loss(output)] if self._run.setup.loss is not None else []
@@ -64,12 +95,22 @@ class _Trial:
         return [tensor.detach().clone() for tensor in (*tensors(output), *loss)]
 
 
-def _move(value: torch.Tensor, generator: torch.Generator, replace: bool) -> None:
-    noise, other = (torch.randn(value.shape, generator=generator).to(value) for _ in range(2))
-    size = float(value.abs().double().square().mean().sqrt()) if value.numel() else 0.0
-    value.add_(noise, alpha=_NEARBY * (size or 1.0))
-    if replace:
-        value.mul_(-2.0).add_(other, alpha=size or 1.0)
+def _halves(groups: list[_Group]) -> list[list[_Group]]:
+    middle = len(groups) // 2
+    return [groups[:middle], groups[middle:]]
+
+
+def _move(value: torch.Tensor, generator: torch.Generator) -> float:
+    """Move the values by a tenth of their root mean square, which is returned; integers stay."""
+    if not value.numel() or not (value.is_floating_point() or value.is_complex()):
+        return 0.0
+    size = float(value.abs().double().square().mean().sqrt())
+    value.add_(_noise(value, generator), alpha=_NEARBY * (size or 1.0))
+    return size
+
+
+def _noise(value: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return torch.randn(value.shape, generator=generator).to(value)
 
 
 def _finite(tensor: torch.Tensor) -> bool:

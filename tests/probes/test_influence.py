@@ -62,3 +62,49 @@ def test_a_parameter_that_makes_a_run_fail_has_influence():
 
 def test_no_parameters_have_no_influence():
     assert without_influence(Experiment(Setup(Model(), Batch((torch.ones(3),))), 0), []) == set()
+
+
+class Deep(nn.Module):
+    """Layers under ``no_grad`` and a head; the results of some layers are not used."""
+
+    def __init__(self, depth: int, unused: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self.layers, self.head, self.unused = nn.ModuleList(nn.Linear(3, 3) for _ in range(depth)), nn.Linear(3, 1), unused
+        self.codes = nn.Parameter(torch.arange(3, dtype=torch.uint8), requires_grad=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        _PASSES.append(1)
+        with torch.no_grad():
+            for index, layer in enumerate(self.layers):
+                x = x if index in self.unused and layer(x) is not None else torch.tanh(layer(x))
+        return self.head(x + self.codes)
+
+
+_PASSES: list[int] = []
+
+
+def test_the_number_of_passes_is_bounded_whatever_the_number_of_parameters():
+    model = Deep(40)
+    _PASSES.clear()
+    found = without_influence(Experiment(Setup(model, Batch((torch.ones(3),))), 0), list(model.layers.parameters()))
+    assert found == set()
+    assert len(_PASSES) <= 18
+
+
+def test_the_last_modules_are_decided_first_and_undecided_ones_count_as_having_influence():
+    model = Deep(40, unused=(0, 38))
+    found = without_influence(Experiment(Setup(model, Batch((torch.ones(3),))), 0), list(model.layers.parameters()))
+    assert found == {id(parameter) for parameter in model.layers[38].parameters()}
+
+
+def test_any_number_of_parameters_without_influence_is_found_at_once():
+    model = Deep(40, unused=tuple(range(40)))
+    found = without_influence(Experiment(Setup(model, Batch((torch.ones(3),))), 0), list(model.layers.parameters()))
+    assert len(found) == 80
+
+
+def test_integer_parameters_stay_as_they_are():
+    model = Deep(2, unused=(1,))
+    found = without_influence(Experiment(Setup(model, Batch((torch.ones(3),))), 0), list(model.layers.parameters()))
+    assert found == {id(parameter) for parameter in model.layers[1].parameters()}
+    assert model.codes.tolist() == [0, 1, 2]
