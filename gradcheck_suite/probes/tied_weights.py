@@ -13,6 +13,7 @@ from gradcheck_suite.captures.codec import frozen
 from gradcheck_suite.captures.tied_weights import TiedWeights
 from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import NotApplicable, SubjectError
+from gradcheck_suite.probes.declared import reason_within
 from gradcheck_suite.probes.execution import failures, forward, hookable, objective, realise
 from gradcheck_suite.probes.float64 import in_float64
 from gradcheck_suite.probes.graph import uses
@@ -22,7 +23,7 @@ from gradcheck_suite.subject import Setup, Subject
 Tensor = torch.Tensor
 _COPIES = 8  # of one parameter; further calls share the original
 _ENTRIES = 2**28  # of all copies
-_SAME = 1e-12  # relative: the objective with and without copies
+_SAME = 1e-12  # relative: the objective with and without copies, and a sum that no mismatch explains
 
 
 @dataclass(slots=True)
@@ -42,8 +43,8 @@ class _Tied:
 def tied_weights(subject: Subject, budget: Budget, seed: int) -> TiedWeights:
     """One forward and backward pass of the subject's objective as it is, one with copies (see ``captures.tied_weights``).
 
-    For the time of each of its calls, an owner of a shared parameter is given a copy. Declared mismatches are left out, and parameters
-    that a hook takes the gradient from as soon as it is there.
+    For the time of each of its calls, an owner of a shared parameter is given a copy, unless it holds another tensor in its place or the
+    parameter is frozen then. Declared mismatches are left out, and parameters that a hook takes the gradient from as soon as it is there.
 
     Raises:
         NotApplicable: no trained parameter has several uses, the model does not run in float64 or with copies, or its objective does not
@@ -58,6 +59,7 @@ def tied_weights(subject: Subject, budget: Budget, seed: int) -> TiedWeights:
         tied = _shared(wide, calls, value)
         if not tied:
             raise NotApplicable("no trained parameter is used by several modules or calls")
+        declared = reason_within(wide, value)
         with failures("backward"):
             value.backward()  # type: ignore[no-untyped-call]
         for one in tied:
@@ -69,7 +71,10 @@ def tied_weights(subject: Subject, budget: Budget, seed: int) -> TiedWeights:
         parted = [one for one in tied if len(one.parts()) > 1 and one.gradient is not None and bool(torch.isfinite(one.gradient).all())]
         if not parted:
             raise NotApplicable("no trained parameter with a finite gradient is used by several modules or calls that can be told apart")
-        rows = [_compared(one) for one in parted]
+        judged = [(one, row) for one, row in zip(parted, map(_compared, parted), strict=True) if not declared or row["residual"] <= _SAME]
+        if not judged:
+            raise NotApplicable(f"the gradient is not the sum over the uses, and a mismatch is declared: {declared}")
+    parted, rows = [one for one, _ in judged], [row for _, row in judged]
     columns = {name: frozen([row[name] for row in rows], "<i8" if name == "uses" else "<f8") for name in rows[0]}
     return TiedWeights(
         paths=tuple(one.owners[0][0] for one in parted), names=tuple(one.owners[0][2] for one in parted),
@@ -136,7 +141,8 @@ def _copied(tied: list[_Tied]) -> Iterator[None]:
         def enter(module: nn.Module, _: Any, held: Any = held, before: Any = before) -> None:
             before.append([module._parameters[name] for name, _ in held])
             for name, one in held:
-                if len(one.copies) < _COPIES:
+                trained = one.parameter.requires_grad and module._parameters[name] is one.parameter
+                if trained and len(one.copies) < _COPIES:
                     one.copies.append(nn.Parameter(one.parameter.detach().clone()))
                     module._parameters[name] = one.copies[-1]
 

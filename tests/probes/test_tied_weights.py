@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.func import functional_call
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
@@ -129,6 +130,39 @@ def test_a_gradient_that_is_averaged_or_overwritten_is_seen(make, ratio):
     assert ratio is None or seen.ratio[0] == pytest.approx(ratio)
 
 
+class Held(nn.Module):
+    """A layer used twice as it is, and once with its weights held: frozen, or replaced by detached ones."""
+
+    def __init__(self, frozen, layer=None):
+        super().__init__()
+        self.layer, self.frozen = layer or nn.Linear(4, 4), frozen
+
+    def forward(self, x):
+        x = torch.tanh(self.layer(torch.tanh(self.layer(x))))
+        if not self.frozen:
+            return functional_call(self.layer, {name: p.detach() for name, p in self.layer.named_parameters()}, (x,))
+        self.layer.requires_grad_(False)
+        y = self.layer(x)
+        self.layer.requires_grad_(True)
+        return y
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_use_with_held_weights_sends_nothing(frozen):
+    seen = of(lambda: Held(frozen), X)
+    assert (seen.paths, seen.names) == (("layer", "layer"), ("weight", "bias"))
+    assert seen.uses.tolist() == [2, 2]
+    assert (seen.residual <= 4 * ROUNDOFF).all()
+    spoilt = of(lambda: Held(frozen, Stored(4, 4, bias=False)), X) if frozen else of(lambda: Held(frozen, hooked_layer()), X)
+    assert spoilt.residual[0] > 0.01
+
+
+def hooked_layer():
+    layer = nn.Linear(4, 4, bias=False)
+    layer.weight.register_hook(lambda gradient: gradient / 2)
+    return layer
+
+
 def random_state():
     class Noisy(nn.Module):
         def __init__(self):
@@ -157,9 +191,17 @@ def test_other_parameters_are_not_judged(make, reason):
         of(make, X, loss=lambda output, _: output.square().sum())
 
 
-def test_a_declared_mismatch_is_left_out():
+@pytest.mark.parametrize(("make", "name"), [
+    (lambda: hooked(lambda gradient: gradient / 3), "layer"), (lambda: Again(nn.Sequential(hooked_layer())), "layer"),
+    (lambda: Again(hooked_layer()), ""), (lambda: Again(Stored(4, 4, bias=False)), "Storing"),
+])
+def test_a_declared_mismatch_is_left_out(make, name):
     with pytest.raises(NotApplicable):
-        of(lambda: hooked(lambda gradient: gradient / 3), X, intended=("layer",))
+        of(make, X, intended=(name,))
+
+
+def test_a_declaration_does_not_hide_what_is_right():
+    assert of(Again, X, intended=("",)).uses.tolist() == [3, 3]
 
 
 def test_a_model_that_knows_its_parameters_by_identity_is_not_judged():
