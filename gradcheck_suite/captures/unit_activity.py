@@ -24,7 +24,8 @@ class LayerActivity:
         concentration: mean over rows of the sum of squared probabilities (1 / choices when even, 1 when one-hot); NaN elsewhere.
         inner: whether the softmax's result is multiplied by a matrix (attention), rather than returned or compared.
         final: whether the result of an elementwise function is the model's output.
-        spreads: ``spread`` in further initialisations, drawn where that of the first exceeds sqrt(2 ln choices); empty elsewhere.
+        spreads: ``spread`` in further initialisations, drawn where that of the first exceeds sqrt(2 ln choices); empty elsewhere, and
+            where another seed gives the same weights.
     """
 
     module: str

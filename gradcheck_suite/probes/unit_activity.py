@@ -1,8 +1,10 @@
 """Unit activity: which units respond to a batch, at initialisation and after three steps."""
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -23,6 +25,8 @@ from gradcheck_suite.subject import Subject
 
 _ROWS = 4096
 _REDRAWN = 16
+_FEWEST = 2
+_SHARE = 1.0 / 3.0  # of the time that the probe has
 _UNDERFLOW = 87.0  # exp(-87) is the least normal number of float32
 _MASKED = -5e3  # masks add -10 000, -1e9 or the least number of a dtype where they do not write minus infinity
 _CARRIERS = {"native_dropout", "mul", "div", "clone", "_to_copy", "masked_fill", "where", "expand", "contiguous"}
@@ -39,7 +43,7 @@ def unit_activity(subject: Subject, budget: Budget, seed: int) -> UnitActivity:
         run = Experiment(setup, seed)
         layers, output = watched(setup.model, run.output)
         if subject.fresh and any(layer.inner and layer.freezing > 1 for layer in layers):
-            layers = _redrawn(subject, layers, seed)
+            layers = _redrawn(subject, layers, seed, setup.model, time.monotonic() + _SHARE * budget.seconds)
         standardised = _standardised(run)
         later: tuple[LayerActivity, ...] = ()
         for _ in range(STEPS if run.optimizer is not None and setup.loss is not None else 0):
@@ -51,16 +55,33 @@ def unit_activity(subject: Subject, budget: Budget, seed: int) -> UnitActivity:
     return UnitActivity(layers=layers, later=later, standardised=standardised, samples=samples_in(output, setup.batch))
 
 
-def _redrawn(subject: Subject, layers: tuple[LayerActivity, ...], seed: int) -> tuple[LayerActivity, ...]:
-    """The layers with the spread of frozen attention in further initialisations: one of a few small heads may be large by chance."""
+def _redrawn(subject: Subject, layers: tuple[LayerActivity, ...], seed: int, first: nn.Module, end: float) -> tuple[LayerActivity, ...]:
+    """The layers with the spread of frozen attention in further initialisations: one of a few small heads may be large by chance.
+
+    They end with the first that has the weights of ``first``, bit for bit (trained weights that a factory loads): nothing is drawn
+    then, and there are no spreads. After two, the least from which a deviation can be told, they end where another would not be
+    done by the time ``end``: fewer draws make a wider interval.
+    """
     seen: dict[tuple[str, str, str, int], list[float]] = {}
+    began = time.monotonic()
     for draw in range(_REDRAWN):
+        now = time.monotonic()
+        if draw >= _FEWEST and now + (now - began) / draw > end:
+            break
         setup = realise(subject, derive(seed, "unit_activity", draw))
         with preserved(setup.model):
             for layer in watched(setup.model, Experiment(setup, seed).output)[0]:
                 seen.setdefault(_key(layer), []).append(layer.spread)
+        if _same_weights(first, setup.model):
+            return layers
     return tuple(replace(layer, spreads=tuple(seen.get(_key(layer), ()))) if layer.inner and layer.freezing > 1 else layer
                  for layer in layers)
+
+
+def _same_weights(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two models have the same parameters, bit for bit."""
+    pairs = zip_longest(one.parameters(), other.parameters())
+    return all(a is not None and b is not None and a.dtype == b.dtype and a.shape == b.shape and torch.equal(a, b) for a, b in pairs)
 
 
 def _key(layer: LayerActivity) -> tuple[str, str, str, int]:

@@ -13,14 +13,15 @@ all values but one, and its derivative, p(1-p), passes no gradient to queries an
 Measured
 --------
 The standard deviation of the scores within a row, averaged over rows, over sqrt(2 ln n); where it is above 1, its mean over sixteen
-further initialisations. For independent normal scores this is the
-freezing transition of the random energy model: below 1 the weights spread over many choices, above 1 the sum of their squares tends to
-1 - 1/value.
+further initialisations, or fewer (two at least) where sixteen would take more than a third of the probe's time. For independent normal
+scores this is the freezing transition of the random energy model: below 1 the weights spread over many choices, above 1 the sum of
+their squares tends to 1 - 1/value.
 
 Error
 -----
 Below 1 none is claimed: the average is over all rows of the batch. Above 1, Student's interval of the mean over the initialisations, at
-a false-alarm rate of 10⁻⁶: a few heads of small width differ much from one draw to the next.
+a false-alarm rate of 10⁻⁶: a few heads of small width differ much from one draw to the next, and few draws make it wide. None where
+another seed gives the same weights: there is nothing to draw.
 
 When violated
 -------------

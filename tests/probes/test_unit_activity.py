@@ -1,6 +1,7 @@
 """Dead units, slopes of activation functions and the spread of attention scores."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -139,6 +140,34 @@ def test_attention_without_its_scale_is_frozen(fused):
     assert len(frozen.spreads) == len(set(frozen.spreads)) == 16
     assert min(frozen.spreads) > 2 * frozen.freezing_point
     assert usual.spreads == ()
+
+
+def counted(make, seconds=60.0):
+    """The attention of a model whose weights are too large, and how often it was built."""
+    built = []
+    data = (torch.randn(16, 12, 64, generator=torch.Generator().manual_seed(0)), regression()[1])
+    given = subject(lambda: built.append(1) or make(), data)
+    return unit_activity(given, replace(BUDGETS["quick"], seconds=seconds), 1).layers[0], len(built)
+
+
+def test_weights_that_every_seed_gives_are_not_drawn_again():
+    trained = Attention(64, 1.0, False).state_dict()
+
+    def load():
+        model = Attention(64, 1.0, False)
+        model.load_state_dict(trained)
+        return model
+
+    layer, built = counted(load)
+    assert layer.freezing > 2
+    assert layer.spreads == ()
+    assert built == 2
+
+
+def test_draws_end_with_the_time_but_not_before_a_deviation_can_be_told():
+    layer, built = counted(lambda: Attention(64, 1.0, False), seconds=0.0)
+    assert len(set(layer.spreads)) == 2
+    assert built == 3
 
 
 def test_a_softmax_that_is_returned_is_not_attention():

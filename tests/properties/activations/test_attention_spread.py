@@ -1,11 +1,18 @@
 """Attention that is saturated in one initialisation, and in all of them."""
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
-from gradcheck_suite import audit
-from gradcheck_suite.core.evidence import Verdict
+from gradcheck_suite import audit, catalogue
+from gradcheck_suite.core.budget import BUDGETS
+from gradcheck_suite.core.evidence import Evidence, Verdict
 from gradcheck_suite.core.finding import Finding
+from gradcheck_suite.probes.unit_activity import unit_activity
+from gradcheck_suite.subject import Batch, Setup, Subject
+
+(ENTRY,) = [entry for entry in catalogue.entries() if entry.id == "attention-spread"]
 
 
 class Head(nn.Module):
@@ -44,3 +51,17 @@ def test_heads_that_are_saturated_in_every_draw_are_accused() -> None:
         assert finding.evidence is not None
         assert 0 < finding.evidence.error < finding.evidence.value - 1
         assert "saturated attention" in finding.message
+
+
+def drawn(seed: int, inputs: torch.Tensor) -> Setup:
+    torch.manual_seed(seed)
+    return Setup(Head(8, 4.0), Batch((inputs,)))
+
+
+def test_two_draws_are_too_few_for_a_verdict() -> None:
+    inputs = torch.randn(4, 12, 2, generator=torch.Generator().manual_seed(0))
+    subject = Subject("head", lambda seed: drawn(seed, inputs))
+    capture = unit_activity(subject, replace(BUDGETS["quick"], seconds=0.0), 1)
+    measured = catalogue.load(ENTRY).measure(capture)
+    (evidence,) = (measured,) if isinstance(measured, Evidence) else measured
+    assert evidence.verdict is Verdict.INCONCLUSIVE
