@@ -29,7 +29,8 @@ class Clip:
         before: (K,) Euclidean norm of each gradient before the call.
         deviation: (K,) Euclidean distance of each gradient after the call from its law's, min(1, c/(norm + 10⁻⁶)) times what it was.
         after: the norm of the K gradients together after the call.
-        at_step: the same when the optimiser began its update; NaN where that was not seen.
+        at_step: the same when the optimiser began its update (the ``step`` of torch's class, or else of the last class that has one);
+            NaN where that was not seen.
         entries: (K,) int, entries of each gradient.
         epsilon: (K,) distance from 1 to the next number in each gradient's format.
         tiny: (K,) smallest normal number of that format.

@@ -40,7 +40,7 @@ def tried(named: Named, gradients: Sequence[Tensor | None], given: Sequence[nn.P
     known = {id(p) for _, p in named}
     given = [p for p in given if id(p) in known]
     copies = {id(p): gradient for (_, p), gradient in zip(named, gradients, strict=True) if gradient is not None}
-    mine = _named(named, given)
+    mine = _named(_names(named), given)
     whole = {id(p): copies[id(p)] if p.grad.layout == torch.strided else p.grad.detach().clone() for _, p in mine if p.grad is not None}
     sizes = [_norm(whole[id(p)]) for _, p in mine]
     norm = math.hypot(*sizes)
@@ -63,19 +63,21 @@ def tried(named: Named, gradients: Sequence[Tensor | None], given: Sequence[nn.P
 class StepWatch:
     """While open, the calls of ``clip_grad_norm_`` that a step makes, in ``clips``; nothing is watched where a profiler is at work.
 
-    The calls are seen by the function's code object, by whatever name the caller imported it.
+    Calls are seen by the functions' code objects: the clip's, by whatever name the caller imported it, and those of the ``step`` of the
+    optimiser's class and its bases. A hook of torch's would not do: it is there for a base class only once that class had an instance.
     """
 
     def __init__(self, named: Named, optimizer: torch.optim.Optimizer | None) -> None:
         self.clips: list[Clip] = []
-        self._named, self._optimizer = named, optimizer
+        self._names = _names(named)
+        self._steps = _steps(optimizer)
+        self._optimizer = optimizer
+        self._pending: FrameType | None = None
         self._before: Snapshot = {}
-        self._given: list[list[nn.Parameter]] = []
+        self._open: dict[int, list[nn.Parameter]] = {}
         self._watching = False
 
     def __enter__(self) -> "StepWatch":
-        register = getattr(self._optimizer, "register_step_pre_hook", None)
-        self._handle = register(self._begun) if register is not None else None
         self._watching = self._optimizer is not None and sys.getprofile() is None
         if self._watching:
             sys.setprofile(self._see)
@@ -84,33 +86,58 @@ class StepWatch:
     def __exit__(self, *_: object) -> None:
         if self._watching:
             sys.setprofile(None)
-        if self._handle is not None:
-            self._handle.remove()
 
     def _see(self, frame: FrameType, event: str, result: Any) -> None:
-        if frame.f_code is not _CODE:
-            return
+        code = frame.f_code
         with contextlib.suppress(Exception):  # what cannot be compared is not judged
-            if event == "call":
-                self._before = _snapshot(self._named)
-            elif event == "return" and result is not None:
-                self._returned(frame)
+            if code is _CODE and event == "return":
+                self._pending = None
+                if result is not None:
+                    self._returned(frame)
+            elif code is _CODE and event == "call":
+                self._before, self._pending = {}, frame
+                self._look(frame)
+            elif self._pending is not None and (frame is self._pending or frame.f_back is self._pending):
+                self._look(self._pending)
+            elif event == "call" and id(code) in self._steps:
+                self._begun(final=self._steps[id(code)])
+
+    def _look(self, frame: FrameType) -> None:
+        """Keep the gradients that a clip is given, as soon as it has them in a list: an iterator is for the clip alone to read."""
+        given = frame.f_locals["parameters"]
+        if isinstance(given, torch.Tensor | list | tuple):
+            self._pending = None
+            given = [given] if isinstance(given, torch.Tensor) else given
+            self._before = {id(p): p.grad.detach().clone() for p in given if p.grad is not None and id(p) in self._names}
 
     def _returned(self, frame: FrameType) -> None:
         given = list(frame.f_locals["parameters"])
         blank = Clip(within_step=True, bound=float(frame.f_locals["max_norm"]), order=float(frame.f_locals["norm_type"]),
                      source=_caller(frame), **_EMPTY)
-        mine = [(name, p) for name, p in _named(self._named, given) if id(p) in self._before]
-        whole = {id(p): self._before[id(p)] for _, p in mine}
+        whole, self._before = self._before, {}
+        mine = [(name, p) for name, p in _named(self._names, given) if id(p) in whole]
         if mine and len(mine) == len({id(p) for p in given if p.grad is not None}) and is_finite(*whole.values()):
             sizes = frozen([_norm(whole[id(p)]) for _, p in mine])
+            self._open[len(self.clips)] = [p for _, p in mine]
             self.clips.append(_compared(mine, whole, given, replace(blank, before=sizes)))
-            self._given.append([p for _, p in mine])
 
-    def _begun(self, *_: Any) -> None:
-        for position, (clip, given) in enumerate(zip(self.clips, self._given, strict=True)):
+    def _begun(self, *, final: bool) -> None:
+        """A step of some class begins: what it finds of the gradients clipped before; the last word is that of torch's own class."""
+        for position, given in self._open.items():
+            clip = self.clips[position]
             now = _total((p.grad for p in given if p.grad is not None), clip.order)
             self.clips[position] = replace(clip, at_step=now)
+        self._open = {} if final else self._open
+
+
+def _steps(optimizer: torch.optim.Optimizer | None) -> dict[int, bool]:
+    """The code objects, by identity, of ``step`` in the optimiser's class and its bases; whether the class is torch's own."""
+    found: dict[int, bool] = {}
+    for base in type(optimizer).__mro__:
+        code = getattr(inspect.unwrap(base.__dict__.get("step", base)), "__code__", None)
+        if code is not None:
+            found[id(code)] = base.__module__.partition(".")[0] == "torch"
+    return found
 
 
 _EMPTY: dict[str, Any] = {name: frozen([], "<i8" if name == "entries" else "<f8")
@@ -133,14 +160,14 @@ def _compared(named: Named, whole: Snapshot, given: Sequence[nn.Parameter], blan
     )
 
 
-def _named(named: Named, given: Iterable[nn.Parameter]) -> list[tuple[str, nn.Parameter]]:
-    """The given parameters that have a gradient, each once, with their names."""
-    names = {id(p): name for name, p in reversed(named)}
+def _names(named: Named) -> dict[int, str]:
+    """The first name of each parameter, by identity."""
+    return {id(p): name for name, p in reversed(named)}
+
+
+def _named(names: Mapping[int, str], given: Iterable[nn.Parameter]) -> list[tuple[str, nn.Parameter]]:
+    """The given parameters that have a gradient and a name, each once, with their names."""
     return [(names[key], p) for key, p in {id(p): p for p in given}.items() if p.grad is not None and key in names]
-
-
-def _snapshot(named: Iterable[tuple[str, nn.Parameter]]) -> dict[int, Tensor]:
-    return {id(p): p.grad.detach().clone() for _, p in named if p.grad is not None}
 
 
 def _put_back(named: Named, whole: Snapshot) -> None:

@@ -14,7 +14,8 @@ Measured
 --------
 The gradients of the first step, of the parameters that the optimiser holds and as it holds them, are clipped to half and to twice their
 norm and put back. For each gradient the distance to the law's, relative to that; and the norm afterwards over c. The same for the calls
-of ``clip_grad_norm_`` that the optimiser's own step makes, in whatever norm, and for the norm with which its update begins.
+of ``clip_grad_norm_`` that the optimiser's own step makes, in whatever norm, and for the norm with which its update begins: the worst
+call of each line of code.
 
 Error
 -----
@@ -39,7 +40,7 @@ approach to probabilistic rounding error analysis, SIAM J. Sci. Comput. 41 (2019
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -67,14 +68,26 @@ def measure(first_steps: FirstSteps) -> Iterator[Evidence]:
     clips = [clip for clip in first_steps.clips if (clip.error <= _RESOLUTION).any()]
     if not clips:
         raise NotApplicable("the gradients are too small or too coarse for their format: rounding hides any factor")
+    tries = [clip for clip in clips if not clip.within_step]
+    lines: dict[str, list[Clip]] = {}
     for clip in clips:
-        yield _scaled(clip)
-        yield _bounded("norm after clipping over the bound", clip, clip.after)
-        if math.isfinite(clip.at_step):
-            yield _bounded("norm at the update over the bound of the clip before it", clip, clip.at_step, Level.INDICATOR)
+        if clip.within_step:
+            lines.setdefault(clip.source, []).append(clip)
+    for group in [*([clip] for clip in tries), *lines.values()]:
+        yield _worst(_scaled(clip) for clip in group)
+        yield _worst(_bounded("norm after clipping over the bound", clip, clip.after) for clip in group)
+        updates = [clip for clip in group if math.isfinite(clip.at_step)]
+        if updates:
+            quantity = "norm at the update over the bound of the clip before it"
+            yield _worst(_bounded(quantity, clip, clip.at_step, Level.INDICATOR) for clip in updates)
     alone = [clip for clip in clips if clip.within_step and len(clip.parameters) == 1]
     if len({clip.parameters for clip in alone}) > 1:
         yield _direction(alone)
+
+
+def _worst(found: Iterable[Evidence]) -> Evidence:
+    """Of the calls from one line, the one that is furthest beyond what is allowed."""
+    return max(found, key=lambda one: 0.0 if math.isnan(one.value) else one.value - one.error - one.high)
 
 
 def _scaled(clip: Clip) -> Evidence:

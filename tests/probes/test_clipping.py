@@ -114,7 +114,6 @@ class Clipped(torch.optim.SGD):
 
 
 def test_a_clip_within_the_step_is_seen_in_its_own_norm():
-    torch.optim.SGD(nn.Linear(1, 1).parameters())  # torch hooks the step of a class when the first of the class is made
     capture = first_steps(subject(lambda: mlp(4, 8, 2), regression(), optimizer=lambda ps: Clipped(ps, lr=0.1)), BUDGETS["quick"], 1)
     own = [clip for clip in capture.clips if clip.within_step]
     assert len(own) == capture.steps == 3
@@ -125,6 +124,69 @@ def test_a_clip_within_the_step_is_seen_in_its_own_norm():
         assert (clip.relative <= clip.error).all()
         assert clip.at_step == pytest.approx(min(0.1, clip.norm), rel=1e-5)
     assert encode(decode(encode(capture))) == encode(capture)
+
+
+@pytest.mark.parametrize("hooked", [False, True])
+@pytest.mark.parametrize("base", ["SGD", "Own"])
+def test_the_update_is_seen_whether_or_not_torch_has_hooked_the_step_of_a_base(hooked, base, monkeypatch):
+    step = torch.optim.SGD.step
+    plain = step.__wrapped__ if hasattr(step, "hooked") else step
+    monkeypatch.setattr(torch.optim.SGD, "step", plain)  # as torch leaves it until the first instance of that very class
+    if hooked:
+        torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    assert hasattr(torch.optim.SGD.step, "hooked") == hooked
+
+    class Own(torch.optim.Optimizer):
+        def __init__(self, ps, lr):
+            super().__init__(ps, {"lr": lr})
+
+        def step(self, closure=None):
+            with torch.no_grad():
+                [p.sub_(p.grad, alpha=0.1) for group in self.param_groups for p in group["params"]]
+
+    class Scaling(torch.optim.SGD if base == "SGD" else Own):
+        def step(self, closure=None):
+            [p.grad.mul_(8) for group in self.param_groups for p in group["params"]]
+            super().step(closure)
+
+    class Clipping(Scaling):
+        def step(self, closure=None):
+            clip_grad_norm_([p for group in self.param_groups for p in group["params"]], 0.1)
+            super().step(closure)
+            [p.grad.mul_(3) for group in self.param_groups for p in group["params"]]
+
+    capture = first_steps(subject(lambda: mlp(4, 8, 2), regression(), optimizer=lambda ps: Clipping(ps, lr=0.1)), BUDGETS["quick"], 1)
+    own = [clip for clip in capture.clips if clip.within_step]
+    assert [clip.at_step / clip.bound for clip in own] == pytest.approx([8.0] * 3, rel=1e-4)
+
+
+@pytest.mark.parametrize("given", [list, tuple, iter, lambda ps: (p for p in ps), lambda ps: dict(enumerate(ps)).values()])
+def test_only_the_gradients_that_a_clip_is_given_are_kept(given, monkeypatch):
+    named = parameters(*[torch.full((3,), 4.0) for _ in range(12)])
+    optimizer = torch.optim.SGD([p for _, p in named], lr=0.1)
+    for start in range(0, 12, 2):
+        optimizer.register_step_pre_hook(lambda *_, s=start: (clip_grad_norm_(given([p for _, p in named[s:s + 2]]), 1.0), None)[1])
+    clone, kept = torch.Tensor.clone, []
+    monkeypatch.setattr(torch.Tensor, "clone", lambda tensor: (kept.append(tensor), clone(tensor))[1])
+    with StepWatch(named, optimizer) as watch:
+        optimizer.step()
+    assert len(kept) == 12
+    assert [clip.parameters for clip in watch.clips] == [(f"p{s}", f"p{s + 1}") for s in range(0, 12, 2)]
+    for clip in watch.clips:
+        assert (clip.relative <= clip.error).all()
+        assert clip.norm == pytest.approx(math.sqrt(96))
+        assert clip.at_step == pytest.approx(1.0, rel=1e-5)
+
+
+def test_one_tensor_is_kept_by_itself_and_twice_the_same_parameter_as_it_is_each_time():
+    named = parameters(torch.full((4,), 2.0), torch.ones(3))
+    optimizer = torch.optim.SGD([p for _, p in named], lr=0.1)
+    for bound in (2.0, 1.0):
+        optimizer.register_step_pre_hook(lambda *_, bound=bound: (clip_grad_norm_(named[0][1], bound), None)[1])
+    with StepWatch(named, optimizer) as watch:
+        optimizer.step()
+    assert [clip.parameters for clip in watch.clips] == [("p0",), ("p0",)]
+    assert [clip.norm for clip in watch.clips] == pytest.approx([4.0, 2.0], rel=1e-5)
 
 
 def test_what_changes_gradients_after_the_clip_shows_at_the_update():

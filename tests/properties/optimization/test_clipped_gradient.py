@@ -1,14 +1,19 @@
 """What clipping's statement says of captures whose answer is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from gradcheck_suite import catalogue
+from gradcheck_suite.architectures.subjects import subject
 from gradcheck_suite.captures.clipping import Clip
 from gradcheck_suite.captures.codec import frozen
 from gradcheck_suite.contract import findings_of
 from gradcheck_suite.core.architecture import Architecture, Defect, layer
+from gradcheck_suite.core.budget import BUDGETS
 from gradcheck_suite.core.evidence import Level, Verdict
+from gradcheck_suite.probes.first_steps import first_steps
 
 (ENTRY,) = [entry for entry in catalogue.entries() if entry.id == "clipped-gradient"]
 NET = Architecture(input_shape=(6,), layers=(layer("dense", units=8), layer("tanh"), layer("dense", units=3)), loss="mse", batch=8)
@@ -53,3 +58,21 @@ def test_the_error_counts_roundings_sums_and_lost_numbers():
     rounding = (8 + 8 * 4) * 2.0**-24
     assert clip.rounding == rounding
     assert clip.error == pytest.approx([rounding, rounding + np.sqrt(7) * 2.0**-126 / (clip.factor * 1e-30)])
+
+
+def test_calls_from_one_line_give_one_finding_that_is_the_worst():
+    def clip(source, norm, at_step):
+        return Clip(within_step=True, bound=1.0, source=source, parameters=("0.weight",), norm=norm, before=frozen([norm]),
+                    deviation=frozen([0.0]), after=min(norm, 1.0), at_step=at_step, entries=frozen([4], "<i8"),
+                    epsilon=frozen([2.0**-52]), tiny=frozen([2.0**-1022]))
+
+    def evidence(*clips):
+        capture = first_steps(subject(NET), BUDGETS["quick"], 0)
+        return list(catalogue.load(ENTRY).measure(replace(capture, clips=clips)))
+
+    seen = evidence(clip("a.py:1", 2.0, 1.0), clip("a.py:1", 3.0, 7.0), clip("b.py:2", 2.0, 1.0), clip("a.py:1", 0.5, 0.5))
+    assert [(one.where.source, one.quantity.partition(" over")[0]) for one in seen] == [
+        (source, quantity) for source in ("a.py:1", "b.py:2")
+        for quantity in ("relative distance of a clipped gradient from the law's", "norm after clipping", "norm at the update")]
+    assert [one.verdict for one in seen] == [Verdict.HOLDS, Verdict.HOLDS, Verdict.VIOLATED] + 3 * [Verdict.HOLDS]
+    assert seen[2].value == 7.0
