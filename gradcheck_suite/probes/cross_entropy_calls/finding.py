@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
@@ -23,7 +23,7 @@ from gradcheck_suite.subject import Setup
 
 Tensor = torch.Tensor
 _ENTRIES: Final = 2**22  # of the logits of one call that are compared
-_LARGEST: Final = 2**24  # logits of a loss that is looked at
+_LARGEST: Final = 2**22  # logits of a loss that is looked at
 _NEAREST: Final = 2  # custom functions, counted from the loss, that are looked at
 _SAME: Final = {torch.float64: 1e-12, torch.float32: 1e-5}  # relative: two ways to compute a cross entropy
 _OLD: Final = ("size_average", "reduce")
@@ -42,6 +42,7 @@ class CrossEntropy:
     source: str = ""
     plain: bool = True
     weighted: bool = False
+    whole: bool = False  # all of the loss, in which one of PyTorch's may be found as well
 
 
 class _Watch(TorchFunctionMode):
@@ -140,7 +141,7 @@ def _of_loss(setup: Setup, output: Any) -> CrossEntropy | None:
             others = [tensor.detach().to(leaf.dtype) for tensor in outputs]
             return setup.loss(replaced(output, [*others[:place], leaf, *others[place + 1 :]]), setup.batch.targets)
 
-        found = _recognised(CrossEntropy(None, name, run, logits, _NOTHING, "", False), goals[0])
+        found = _recognised(CrossEntropy(None, name, run, logits, _NOTHING, plain=False, whole=True), goals[0])
         if found is not None:
             written = {function_name(one) for one in survey([run(found.logits.clone().requires_grad_())]).functions}
             return None if written & set(setup.intended) else found
@@ -156,13 +157,19 @@ def _recognised(one: CrossEntropy, target: Tensor) -> CrossEntropy | None:
         generator = torch.Generator().manual_seed(derive(0, one.function))
         drawn = torch.randn(logits.shape, generator=generator, dtype=torch.float64).to(logits)
         try:
-            results = [(point, one.run(point.clone().requires_grad_())) for point in (logits, drawn, -3 * drawn)]
+            results = [(point, _value(one, point)) for point in (logits, drawn, -3 * drawn)]
         except Exception:  # a loss may hold weights in the model's own precision
             continue
         for known in candidates(logits, target, results[0][1]):
-            if all(same(found, known, point, _SAME[dtype]) and found.requires_grad for point, found in results):
-                return CrossEntropy(one.path, one.function, one.run, logits, known, one.source, False)
+            if all(same(found, known, point, _SAME[dtype]) for point, found in results):
+                return replace(one, logits=logits, meaning=known)
     return None
+
+
+def _value(one: CrossEntropy, logits: Tensor) -> Any:
+    """What it makes of logits, without the graph behind it; ``None`` for what has no gradient."""
+    found = one.run(logits.clone().requires_grad_())
+    return found.detach() if isinstance(found, Tensor) and found.requires_grad else None
 
 
 _NOTHING: Final = Meaning(0, torch.zeros(0, 0), torch.zeros(0), False)

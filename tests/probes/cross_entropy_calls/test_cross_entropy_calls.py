@@ -1,5 +1,7 @@
 """Cross entropies alone: where they are found, and what a wrong backward pass does to p minus the target."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from torch.nn import functional
 from gradcheck_suite.captures.codec import decode, encode
 from gradcheck_suite.core.budget import BUDGETS
 from gradcheck_suite.core.errors import NotApplicable, SubjectError
-from gradcheck_suite.probes.cross_entropy_calls import cross_entropy_calls
+from gradcheck_suite.probes.cross_entropy_calls import cross_entropy_calls, finding
 from gradcheck_suite.subject import Batch, Setup, Subject
 
 ROUNDOFF = 2.0**-53
@@ -64,19 +66,18 @@ def of(loss, make=lambda: nn.Linear(4, 3), targets=CLASSES, intended=(), data=X)
     return cross_entropy_calls(Subject("model", setup), BUDGETS["quick"], 0)
 
 
-@pytest.mark.parametrize(("loss", "functions"), [
-    (nn.CrossEntropyLoss(), ("cross_entropy", "CrossEntropyLoss")),
-    (nn.CrossEntropyLoss(reduction="sum"), ("cross_entropy", "CrossEntropyLoss")),
-    (nn.CrossEntropyLoss(weight=torch.tensor([0.2, 1.0, 3.0])), ("cross_entropy",)),
-    (nn.CrossEntropyLoss(ignore_index=1, label_smoothing=0.3), ("cross_entropy",)),
-    (lambda y, t: 3 * functional.cross_entropy(y, functional.one_hot(t, 3).to(y)), ("cross_entropy", "<lambda>")),
-    (lambda y, t: functional.cross_entropy(y, t, reduction="none").square().sum(), ("cross_entropy",)),
+@pytest.mark.parametrize("loss", [
+    nn.CrossEntropyLoss(), nn.CrossEntropyLoss(reduction="sum"), nn.CrossEntropyLoss(weight=torch.tensor([0.2, 1.0, 3.0])),
+    nn.CrossEntropyLoss(ignore_index=1, label_smoothing=0.3),
+    lambda y, t: functional.cross_entropy(y.flatten(1), t), lambda y, t: 3 * functional.cross_entropy(y, functional.one_hot(t, 3).to(y)),
+    lambda y, t: functional.cross_entropy(y, t, reduction="none").square().sum(),
 ])
-def test_pytorchs_is_found_and_right(loss, functions):
+def test_pytorchs_is_found_once_and_right(loss):
     seen = of(loss)
-    assert seen.functions == functions
-    assert seen.paths == (None,) * len(functions)
-    assert (seen.classes.tolist(), seen.rows.tolist()) == ([3] * len(functions), [6] * len(functions))
+    assert seen.functions == ("cross_entropy",)
+    assert seen.paths == (None,)
+    assert seen.plain.all()
+    assert (seen.classes.tolist(), seen.rows.tolist()) == ([3], [6])
     assert (seen.residual <= 4 * ROUNDOFF).all()
     assert (seen.row_sum <= 4 * ROUNDOFF).all()
     assert (seen.length <= 2**0.5 * (1 + 4 * ROUNDOFF)).all()
@@ -101,6 +102,31 @@ def test_a_wrong_gradient_is_seen(loss, ratio):
     assert ratio is None or seen.ratio[wrong] == pytest.approx(ratio)
     assert loss is constant_normalizer or "test_cross_entropy_calls.py:" in seen.sources[wrong]
     assert ratio is not None or seen.row_sum[wrong] > 1e-4
+
+
+@pytest.mark.parametrize("factor", [-1.0, 1.001])
+def test_a_loss_that_turns_the_gradient_before_pytorchs_is_seen_beside_it(factor):
+    seen = of(lambda y, t: functional.cross_entropy(factor * y + (1 - factor) * y.detach(), t))
+    assert seen.functions == ("cross_entropy", "<lambda>")
+    assert seen.residual[0] <= 4 * ROUNDOFF
+    assert seen.ratio[1] == pytest.approx(factor)
+
+
+def test_a_loss_by_hand_is_looked_at_without_keeping_its_graphs_unless_it_is_too_large(monkeypatch):
+    alive = []
+
+    def counted(logits, target):
+        alive.append(sum(leaf() is not None for leaf in leaves))
+        leaves.append(weakref.ref(logits))  # a graph keeps its leaves
+        return by_hand(logits, target)
+
+    leaves = []
+    assert of(counted).functions == ("counted",)
+    assert len(alive) > 3
+    assert max(alive) == 1  # the pass itself
+    monkeypatch.setattr(finding, "_LARGEST", 17)
+    with pytest.raises(NotApplicable, match="no cross entropy"):
+        of(by_hand)
 
 
 def test_a_loss_inside_the_model_is_found_in_its_module():
