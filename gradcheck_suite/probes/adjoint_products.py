@@ -14,9 +14,11 @@ from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.core.seeds import derive
 from gradcheck_suite.numerics.rounding import NOISE_FACTORS
+from gradcheck_suite.probes.declared import reason_within
 from gradcheck_suite.probes.directional_derivative.units import spare_padding
 from gradcheck_suite.probes.execution import cotangents, failures, floating, realise
 from gradcheck_suite.probes.float64 import in_float64
+from gradcheck_suite.probes.forward_stops import TangentsStopped
 from gradcheck_suite.probes.gradient_rows import Graph, products
 from gradcheck_suite.probes.graph import leaves, widest_epsilon
 from gradcheck_suite.probes.nested import replaced
@@ -33,7 +35,8 @@ def adjoint_products(subject: Subject, budget: Budget, seed: int) -> AdjointProd
     """Both products in float64 (see ``captures.adjoint_products``).
 
     Raises:
-        NotApplicable: some operation of the model has no forward-mode derivative, or the model does not run in float64.
+        NotApplicable: some operation of the model has no forward-mode derivative, or the model does not run in float64; or the products
+            differ where a mismatch is declared, or where a gradient is stopped in a way that forward mode ignores.
         SubjectError: the subject failed.
     """
     setup = realise(subject, seed)
@@ -49,18 +52,28 @@ def adjoint_products(subject: Subject, budget: Budget, seed: int) -> AdjointProd
         tangents = _spared(wide, [tensor for *_, tensor in chosen],
                            [torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype) for *_, tensor in chosen])
         with preserved(wide.model):
-            pushed = _push(wide, chosen, tangents, len(u))
+            pushed, ignored = _push(wide, chosen, tangents, len(u))
         terms = ([products(a, b) for a, b in zip(u, pushed, strict=True)],
                  [products(gradients[index], t) for index, t in zip(kept, tangents, strict=True)])
         forward, backward = (sum(float(p.sum()) for p in side) for side in terms)
         scale = sum(float(p.abs().sum()) for side in terms for p in side)
         doubtful = abs(forward - backward) > _AGREE * scale
+        if doubtful:
+            _judgeable(wide, graph, ignored)
         difference, bend = _difference(wide, chosen, tangents, u) if doubtful else (math.nan, 0.0)
     others = [sum(float(products(g[index], t).sum()) for index, t in zip(kept, tangents, strict=True)) / k for k, g in scaled]
     return AdjointProducts(
         forward=forward, backward=backward, difference=difference, bend=bend, scale=scale,
         noise=max(abs(other - backward) for other in others), epsilon=widest_epsilon(*graph.outputs), tensors=len(chosen),
     )
+
+
+def _judgeable(setup: Setup, graph: Graph, ignored: str) -> None:
+    declared = reason_within(setup, *graph.outputs)
+    if declared:
+        raise NotApplicable(f"forward mode and backward pass differ, and a mismatch is declared: {declared}")
+    if ignored:
+        raise NotApplicable(f"forward mode and backward pass differ, but forward mode does not know of {ignored}")
 
 
 def _spared(setup: Setup, tensors: list[Tensor], tangents: list[Tensor]) -> list[Tensor]:
@@ -86,15 +99,16 @@ def _difference(setup: Setup, chosen: list[tuple[str, str, Tensor]], tangents: l
     return float((above - below).sum()) / (2 * _STEP), float((above - 2 * here + below).abs().sum()) / _STEP
 
 
-def _push(setup: Setup, chosen: list[tuple[str, str, Tensor]], tangents: list[Tensor], outputs: int) -> list[Tensor]:
-    """Tangents of the outputs that the backward pass starts from."""
+def _push(setup: Setup, chosen: list[tuple[str, str, Tensor]], tangents: list[Tensor], outputs: int) -> tuple[list[Tensor], str]:
+    """Tangents of the outputs that the backward pass starts from, and a stop that they went through all the same, or ``""``."""
     with forward_ad.dual_level():
         dual = {name: make_dual(tensor.detach(), tangent) for (name, _, tensor), tangent in zip(chosen, tangents, strict=True)}
         inputs = [dual[name] for name, role, _ in chosen if role == "input"]
         parameters = {name: dual[name] for name, role, _ in chosen if role == "parameter"}
         args, kwargs = replaced((tuple(setup.batch.args), dict(setup.batch.kwargs)), inputs)
         try:
-            output = functional_call(setup.model, parameters, args, kwargs, tie_weights=True)
+            with TangentsStopped() as stops:
+                output = functional_call(setup.model, parameters, args, kwargs, tie_weights=True)
         except (RuntimeError, NotImplementedError) as error:
             raise NotApplicable(f"no forward-mode derivative: {str(error)[:120]}") from None
         pairs = [unpack_dual(tensor) for tensor in floating(output)]
@@ -104,4 +118,4 @@ def _push(setup: Setup, chosen: list[tuple[str, str, Tensor]], tangents: list[Te
         pushed = [pair.tangent for pair in pairs if pair.tangent is not None]
     if len(pushed) != outputs:
         raise NotApplicable("forward mode and backward pass do not reach the same outputs")
-    return pushed
+    return pushed, stops.ignored

@@ -28,7 +28,8 @@ One of the two modes is wrong: ``backprop-agreement`` tells which, and where.
 Limits
 ------
 Models with custom functions that lack a ``jvp`` are not judged, nor those whose forward mode is the one that is wrong (a
-finite difference decides). An error that both modes share passes.
+finite difference decides), nor a difference that is declared or comes of ``requires_grad_(False)`` in the forward pass. An error that
+both modes share passes, and so does a stop (``detach``, ``no_grad``): tangents are stopped there too.
 
 Sources
 -------
