@@ -15,7 +15,8 @@ from gradcheck_suite.core.errors import NotApplicable
 from gradcheck_suite.probes.experiment import Experiment
 from gradcheck_suite.probes.training import training
 from gradcheck_suite.probes.training.attempts import explains
-from gradcheck_suite.probes.training.yardsticks import Outputs, best_constant, minimum, reach
+from gradcheck_suite.probes.training.searches import minimum
+from gradcheck_suite.probes.training.yardsticks import Outputs, best_constant, reach
 from gradcheck_suite.subject import Batch, Setup, Subject
 from tests.probes.small import adam, classes, mlp, regression, sgd, subject
 

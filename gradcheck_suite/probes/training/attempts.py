@@ -28,13 +28,17 @@ _SHARE = 0.8
 _LEAST_STEPS = 20
 
 
+def _unchanged(setup: Setup) -> Setup | None:
+    return setup
+
+
 @dataclass(frozen=True, slots=True)
 class Changed:
     """What a trial changes: its name, the changed set-up (``None`` where there is nothing to change), the factor of the learning
     rate, and the losses it has to beat after a third of the steps."""
 
     name: str
-    make: Change = lambda setup: setup
+    make: Change = _unchanged
     factor: float = 1.0
     rival: np.ndarray | None = None
 
@@ -149,14 +153,16 @@ def trials(subject: Subject, seed: int, steps: int, own: Attempt, allowance: All
 
     Learning rates go by factors of ten until one explains more than half of the constant's loss more than the set-up itself.
     A larger rate that is no better ends the way up. Where the loss or a gradient is not finite before the first step, no rate
-    can help and none is tried. Trials that no longer fit into the time are left out.
+    can help and none is tried. Trials that no longer fit into the time are left out. Where neither batch nor loss is changed, the best
+    constant is that of ``own``, which is to be from the same seed.
     """
+    constant = Constant(own.constant, own.constant_error)
     if own.losses.size > 2:
         yield from _rates(subject, seed, steps, own, allowance)
     for name, change in CHANGES.items():
         if not allowance.fits():
             return
-        found = _trial(subject, seed, steps, Changed(name, change))
+        found = _trial(subject, seed, steps, Changed(name, change), constant if change is _unchanged else None)
         if found is not None:
             yield found
 
@@ -165,12 +171,13 @@ def _rates(subject: Subject, seed: int, steps: int, own: Attempt, allowance: All
     rose = not own.finite or bool((own.losses[1:] > own.losses[0]).any())
     down = [10.0**-power for power in ((1, 2, 3) if rose else (1,))]
     up = [_first_factor(own) * 10.0**power for power in range(3)] if own.finite else []
+    constant = Constant(own.constant, own.constant_error)
     for factors in (down, up) if rose else (up, down):
         for factor in factors:
             if not allowance.fits():
                 return
             rival = own.losses if factor > 1.0 else None
-            found = _trial(subject, seed, steps, Changed(LEARNING_RATE, factor=factor, rival=rival))
+            found = _trial(subject, seed, steps, Changed(LEARNING_RATE, factor=factor, rival=rival), constant)
             if found is None:
                 return
             yield found
@@ -195,7 +202,8 @@ def explains(trial: Attempt, own: Attempt) -> bool:
     return trial.gain > EXPLAINED and trial.gain - max(own.gain, -1.0) > EXPLAINED
 
 
-def _trial(subject: Subject, seed: int, steps: int, change: Changed) -> Attempt | None:
+def _trial(subject: Subject, seed: int, steps: int, change: Changed, constant: Constant | None = None) -> Attempt | None:
+    """Train a changed set-up, against its own best constant where none is given; ``None`` where there is nothing to change."""
     setup = realise(subject, seed)
     with preserved(setup.model), torch.enable_grad():
         changed = change.make(setup)
@@ -207,7 +215,7 @@ def _trial(subject: Subject, seed: int, steps: int, change: Changed) -> Attempt 
         if change.name == "no weight decay" and not _without_decay(run):
             return None
         try:
-            constant = best_constant(Outputs(run))
+            constant = constant or best_constant(Outputs(run))
         except SubjectError:
             return None
         return trained(run, steps, constant, change)
@@ -258,6 +266,6 @@ def _without_dropout(setup: Setup) -> Setup | None:
 CHANGES: dict[str, Change] = {
     "standardised inputs": standardised_inputs,
     "standardised targets": standardised_targets,
-    "no weight decay": lambda setup: setup,
+    "no weight decay": _unchanged,
     "no dropout": _without_dropout,
 }

@@ -1,9 +1,8 @@
 """Yardsticks from the subject's own loss: the best constant output, and the least loss within reach of the output's range."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import product
 from typing import Any
 
 import torch
@@ -13,15 +12,15 @@ from gradcheck_suite.probes.execution import floating, hookable, tensors
 from gradcheck_suite.probes.experiment import Experiment, samples_in
 from gradcheck_suite.probes.nested import replaced
 from gradcheck_suite.probes.tail import Makers, Tail, tail_of
+from gradcheck_suite.probes.training.searches import Objective, descends, falls_forever, minimum, pushed
 
 Tensor = torch.Tensor
-Objective = Callable[[list[torch.Tensor]], torch.Tensor]
 _STEPS = 60
 _AGAIN = 20
-# So large that a squared thousandfold of it is finite in float32.
-_LARGEST = 1e14
 # A best constant's loss below this is zero: nothing is told from it.
 _LEAST = 1e-30
+_SCALES = (0.0, 1.0, 10.0, 0.1)
+_MOST_ENTRIES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +89,8 @@ def best_constant(outputs: Outputs) -> Constant:
     if chosen is None:
         return Constant(math.nan, math.nan)
     again, free = minimum(loss, chosen, _AGAIN)
-    bottom = min(best, _pushed(loss, again, free)[0])
-    if _falls_forever(loss, free):
+    bottom = min(best, pushed(loss, again, free)[0])
+    if falls_forever(loss, free):
         return Constant(math.nan, math.nan, unbounded=_faulty(outputs, loss))
     return Constant(bottom, best - min(best, again)) if _improvable(outputs, bottom, free) else Constant(math.nan, math.nan)
 
@@ -100,29 +99,48 @@ def _improvable(outputs: Outputs, constant: float, rows: list[Tensor]) -> bool:
     """Whether outputs that depend on the sample can explain as much of the best constant's loss as counts as something learnt.
 
     They are looked for within the range of the functions that end the model and beyond it (a range that excludes the targets is a fault
-    of the model), from the best constant and from random outputs around it: a loss may have no slope at one of them. The search
-    has absolute tolerances, so that the loss is searched as it is and in units of the constant's.
+    of the model), from the best constant and from random outputs around it: a loss may have no slope at one of them. Steps down the
+    gradient settle it for most losses. Where they do not, L-BFGS searches on, whose tolerances are absolute, so that the loss is
+    searched as it is and in units of the constant's. It holds dozens of copies of the outputs: of more than 2^20 entries no search
+    is made but down the gradient, and what that does not improve is no yardstick.
     """
     size = abs(constant)
     if size < _LEAST:
         return False
-    generator = torch.Generator().manual_seed(0)
+    wanted = constant - BEATEN * size
+    large = sum(value.numel() for value, _ in outputs.pairs()) > _MOST_ENTRIES
     ends = [[tail for _, tail in outputs.pairs()]]
     if any(ends[0]):
         ends.append([None for _ in ends[0]])
-    for tails, unit, scale in product(ends, (1.0, size), (0.0, 1.0, 10.0, 0.1)):
-        centres = [_rowwise(made, row).detach() if made is not None and tail is None else row.detach()
-                   for (_, made), tail, row in zip(outputs.pairs(), tails, rows, strict=True)]
+    generator = torch.Generator().manual_seed(0)
+    if any(descends(_around(outputs, rows, tails), _drawn(outputs, tails, scale, generator), size, wanted)
+           for tails, scale in product(ends, _SCALES if large else _SCALES[:1])):
+        return True
+    return not large and any(
+        minimum(_around(outputs, rows, tails, unit), _drawn(outputs, tails, scale, generator), _AGAIN)[0] < wanted / unit
+        for tails, unit, scale in product(ends, (1.0, size), _SCALES))
 
-        def loss(free: list[Tensor], tails: list[Tail | None] = tails, unit: float = unit, centres: list[Tensor] = centres) -> Tensor:
-            made = [centre + max(1.0, float(centre.abs().max())) * value for centre, value in zip(centres, free, strict=True)]
-            return outputs.moved([value if tail is None else tail.apply(value) for tail, value in zip(tails, made, strict=True)]) / unit
 
-        start = [scale * torch.randn(value.shape if tail is None else tail.shape, generator=generator).to(value.device, value.dtype)
-                 for (value, _), tail in zip(outputs.pairs(), tails, strict=True)]
-        if minimum(loss, start, _AGAIN)[0] < (constant - BEATEN * size) / unit:
-            return True
-    return False
+def _around(outputs: Outputs, rows: list[Tensor], tails: list[Tail | None], unit: float = 1.0) -> Objective:
+    """The loss in a unit, as a function of how far the outputs (or what is given to the tails) are from rows that are the same for all."""
+    centres = [_rowwise(made, row).detach() if made is not None and tail is None else row.detach()
+               for (_, made), tail, row in zip(outputs.pairs(), tails, rows, strict=True)]
+
+    def loss(free: list[Tensor]) -> Tensor:
+        made = [centre + max(1.0, float(centre.abs().max())) * value for centre, value in zip(centres, free, strict=True)]
+        return outputs.moved([value if tail is None else tail.apply(value) for tail, value in zip(tails, made, strict=True)]) / unit
+
+    return loss
+
+
+def _drawn(outputs: Outputs, tails: list[Tail | None], scale: float, generator: torch.Generator) -> list[Tensor]:
+    """Normal numbers of that scale in the shapes of the outputs or, where a tail is given, of what is given to it."""
+    found = []
+    for (value, _), tail in zip(outputs.pairs(), tails, strict=True):
+        shape = value.shape if tail is None else tail.shape
+        drawn = torch.randn(shape, generator=generator).mul_(scale) if scale else torch.zeros(shape)
+        found.append(drawn.to(value.device, value.dtype))
+    return found
 
 
 def _faulty(outputs: Outputs, loss: Objective) -> bool:
@@ -136,7 +154,7 @@ def _faulty(outputs: Outputs, loss: Objective) -> bool:
     if all(tail is None for tail in outputs.tails):
         return True
     _, free = minimum(lambda rows: -loss(rows), _starts(outputs)[0], _STEPS)
-    return not _falls_forever(lambda rows: -loss(rows), free)
+    return not falls_forever(lambda rows: -loss(rows), free)
 
 
 def reach(outputs: Outputs, constant: float) -> Reach | None:
@@ -153,7 +171,7 @@ def reach(outputs: Outputs, constant: float) -> Reach | None:
             return outputs.loss([tail.apply(free[0], dropped)])
 
         found, free = _from_both_sides(objective, tail.shape, outputs.values[0].dtype)
-        bottoms.append(math.inf if dropped and _falls_forever(objective, free) else found)
+        bottoms.append(math.inf if dropped and falls_forever(objective, free) else found)
     inside, dropped = bottoms[0], min(range(len(bottoms)), key=lambda count: (bottoms[count], count))
     if not math.isfinite(inside):
         return None
@@ -181,30 +199,6 @@ def direct_share(run: Experiment, outputs: Outputs, initial: float) -> float:
         return 0.0
     bottom, _ = minimum(outputs.loss, [value.clone() for value in outputs.values], _STEPS)
     return max(0.0, min(1.0, bottom / initial)) if math.isfinite(bottom) else 0.0
-
-
-def minimum(objective: Objective, start: list[Tensor], steps: int) -> tuple[float, list[Tensor]]:
-    """The least finite value that L-BFGS with a strong Wolfe line search finds, and where; infinity where the objective raises."""
-    free = [value.detach().clone().requires_grad_() for value in start]
-    best: tuple[float, list[Tensor]] = (math.inf, [value.detach() for value in start])
-
-    def closure() -> Tensor:
-        nonlocal best
-        search.zero_grad()
-        value = objective(free)
-        number = float(value.detach())
-        if math.isfinite(number) and number < best[0]:
-            best = number, [value.detach().clone() for value in free]
-        if value.requires_grad:
-            value.backward()  # type: ignore[no-untyped-call]
-        return value.detach()
-
-    search = torch.optim.LBFGS(free, lr=1.0, max_iter=steps, line_search_fn="strong_wolfe")
-    try:
-        search.step(closure)  # type: ignore[no-untyped-call]
-    except (RuntimeError, ValueError, IndexError, ArithmeticError, TypeError):
-        return best
-    return best
 
 
 def _starts(outputs: Outputs) -> list[list[Tensor]]:
@@ -235,36 +229,5 @@ def _from_both_sides(objective: Objective, shape: torch.Size, dtype: torch.dtype
     ends = []
     for start in (0.5, -0.5):
         found, free = minimum(objective, [torch.full(shape, start, dtype=dtype)], _STEPS)
-        ends.append(_pushed(objective, found, free))
+        ends.append(pushed(objective, found, free))
     return min(ends, key=lambda end: end[0])
-
-
-def _pushed(objective: Objective, found: float, free: list[Tensor]) -> tuple[float, list[Tensor]]:
-    """Further along the same direction: a minimum at infinity (a sigmoid at 1) is approached by scaling."""
-    for factor in (10.0, 100.0, 1000.0):
-        with torch.no_grad():
-            try:
-                value = float(objective([factor * value for value in free]))
-            except (RuntimeError, ValueError):
-                return found, free
-        if math.isfinite(value) and value < found:
-            found = value
-    return found, free
-
-
-def _falls_forever(objective: Objective, free: list[Tensor]) -> bool:
-    """Whether the objective keeps falling as much with every factor of ten along the direction found, or more."""
-    size = max((float(value.abs().max()) for value in free if value.numel()), default=0.0)
-    if size > _LARGEST:
-        free = [value * (_LARGEST / size) for value in free]
-    values = []
-    with torch.no_grad():
-        for factor in (1e2, 1e3, 1e4, 1e5):
-            try:
-                values.append(float(objective([factor * value for value in free])))
-            except (RuntimeError, ValueError):
-                return True
-    if any(math.isnan(value) or value == math.inf for value in values):
-        return any(value == -math.inf for value in values)
-    falls = [before - after for before, after in pairwise(values)]
-    return -math.inf in values or (min(falls) > 0 and falls[-1] > 0.5 * falls[0])
