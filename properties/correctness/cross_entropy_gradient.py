@@ -31,8 +31,8 @@ minus one-hot, divided once by what the forward pass divides by.
 Limits
 ------
 A loss by hand is recognised where its values are a cross entropy without class weights, times a constant; others, and parts of a sum of
-losses, are seen by ``backprop-agreement`` alone. Of large batches the first samples are compared (2²² logits); a loss by hand on more is
-not looked at.
+losses, are seen by ``backprop-agreement`` alone. Of large batches the first samples are compared (2²⁰ logits); a loss by hand on more
+than 2²² is not looked at.
 
 Sources
 -------

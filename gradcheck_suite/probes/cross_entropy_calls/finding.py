@@ -1,6 +1,6 @@
 """Finding the cross entropies of a subject: PyTorch's as they run, and functions and losses that have the values of one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -22,7 +22,7 @@ from gradcheck_suite.probes.state import preserved
 from gradcheck_suite.subject import Setup
 
 Tensor = torch.Tensor
-_ENTRIES: Final = 2**22  # of the logits of one call that are compared
+_ENTRIES: Final = 2**20  # of the logits of one call that are compared
 _LARGEST: Final = 2**22  # logits of a loss that is looked at
 _NEAREST: Final = 2  # custom functions, counted from the loss, that are looked at
 _SAME: Final = {torch.float64: 1e-12, torch.float32: 1e-5}  # relative: two ways to compute a cross entropy
@@ -138,8 +138,8 @@ def _of_loss(setup: Setup, output: Any) -> CrossEntropy | None:
 
         def run(leaf: Tensor, place: int = place) -> Any:
             assert setup.loss is not None
-            others = [tensor.detach().to(leaf.dtype) for tensor in outputs]
-            return setup.loss(replaced(output, [*others[:place], leaf, *others[place + 1 :]]), setup.batch.targets)
+            given = [leaf if other == place else tensor.detach().to(leaf.dtype) for other, tensor in enumerate(outputs)]
+            return setup.loss(replaced(output, given), setup.batch.targets)
 
         found = _recognised(CrossEntropy(None, name, run, logits, _NOTHING, plain=False, whole=True), goals[0])
         if found is not None:
@@ -154,16 +154,19 @@ def _recognised(one: CrossEntropy, target: Tensor) -> CrossEntropy | None:
         if dtype not in _SAME or one.logits.dim() == 0 or one.logits.numel() > _LARGEST:
             continue
         logits = one.logits.detach().to(dtype).clone()
-        generator = torch.Generator().manual_seed(derive(0, one.function))
-        drawn = torch.randn(logits.shape, generator=generator, dtype=torch.float64).to(logits)
-        try:
-            results = [(point, _value(one, point)) for point in (logits, drawn, -3 * drawn)]
-        except Exception:  # a loss may hold weights in the model's own precision
-            continue
-        for known in candidates(logits, target, results[0][1]):
-            if all(same(found, known, point, _SAME[dtype]) for point, found in results):
-                return replace(one, logits=logits, meaning=known)
+        with suppress(Exception):  # a loss may hold weights in the model's own precision
+            for known in candidates(logits, target, _value(one, logits)):
+                if all(same(_value(one, point), known, point, _SAME[dtype]) for point in _points(logits, one.function)):
+                    return replace(one, logits=logits, meaning=known)
     return None
+
+
+def _points(logits: Tensor, name: str) -> Iterator[Tensor]:
+    """These logits, and random ones of two sizes; one at a time, for they may be large."""
+    yield logits
+    for factor in (1, -3):
+        generator = torch.Generator().manual_seed(derive(0, name))
+        yield torch.randn(logits.shape, generator=generator, dtype=torch.float64).to(logits).mul_(factor)
 
 
 def _value(one: CrossEntropy, logits: Tensor) -> Any:

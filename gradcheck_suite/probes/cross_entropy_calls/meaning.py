@@ -64,13 +64,19 @@ def meaning(logits: Tensor, target: Tensor, settings: Settings) -> Meaning:
     else:
         flat = target.reshape(-1)
         kept = flat != settings.ignore_index
-        hits = functional.one_hot(torch.where(kept, flat, 0), classes)
-        weights = ((1 - smoothing) * weight * hits + smoothing / classes * weight) * kept.unsqueeze(-1)
-        divisor = (weight * hits * kept.unsqueeze(-1)).sum()
+        hits = weight * _hits(flat, kept, classes)
+        divisor = hits.sum()
+        weights = hits.mul_(1 - smoothing).add_(smoothing / classes * weight * kept.unsqueeze(-1)) if smoothing else hits
     factor = torch.ones(len(weights), dtype=torch.float64, device=logits.device)
     if settings.reduction == "mean":
         factor = factor / divisor.double()
     return Meaning(axis, weights, factor, settings.reduction != "none")
+
+
+def _hits(flat: Tensor, kept: Tensor, classes: int) -> Tensor:
+    """(rows, classes): 1 at the class of each row that is kept, else 0."""
+    hits = torch.zeros(len(flat), classes, dtype=torch.float64, device=flat.device)
+    return hits.scatter_(1, torch.where(kept, flat, 0).unsqueeze(-1), kept.double().unsqueeze(-1))
 
 
 def candidates(logits: Tensor, target: Tensor, found: Any) -> Iterator[Meaning]:
@@ -99,7 +105,7 @@ def _targets(logits: Tensor, target: Tensor, axis: int) -> Iterator[Tensor]:
         flat = target.reshape(-1).long()
         kept = flat != IGNORED
         if bool(((flat >= 0) & (flat < classes) | ~kept).all()):
-            yield (functional.one_hot(torch.where(kept, flat, 0), classes) * kept.unsqueeze(-1)).double()
+            yield _hits(flat, kept, classes)
 
 
 def same(found: Any, one: Meaning, logits: Tensor, tolerance: float) -> bool:
