@@ -1,7 +1,7 @@
 """Batch composition: replace the other samples, or the later positions, and look at what must not move."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import nn
 
 from gradcheck_suite.captures.batch_composition import BatchComposition, Mixing
 from gradcheck_suite.core.budget import Budget
+from gradcheck_suite.core.errors import SubjectError
 from gradcheck_suite.probes.execution import differentiable, floating, forward, hookable, realise, tensors
 from gradcheck_suite.probes.experiment import samples_in
 from gradcheck_suite.probes.nested import mapped
@@ -18,6 +19,7 @@ from gradcheck_suite.subject import Batch, Setup, Subject
 
 Tensor = torch.Tensor
 Pick = Callable[[Tensor], Tensor]
+PickOutput = Callable[[int, Tensor], Tensor]
 _SHIFTS = (1, 2, 3)
 
 
@@ -35,7 +37,8 @@ def batch_composition(subject: Subject, budget: Budget, seed: int) -> BatchCompo
         samples = samples_in(output, setup.batch)
         mixing, related = None, ""
         if samples > 1:
-            found = [_mixing(setup, _alone(setup.batch, samples, row), partial(_row, row), partial(_own, samples, row))
+            tables = _tables(setup, output, samples)
+            found = [_mixing(setup, _alone(setup.batch, samples, row), partial(_row, row), partial(_own, tables, row))
                      for row in (0, samples - 1)]
             mixing = max(found, key=lambda one: (one.module is not None, one.change / (one.scale or 1.0)))
             related = _related(setup, output, samples, mixing)
@@ -47,9 +50,9 @@ def batch_composition(subject: Subject, budget: Budget, seed: int) -> BatchCompo
     return BatchComposition(samples=samples, related=related, mixing=mixing, shift=shift, positions=positions, foresight=foresight)
 
 
-def _mixing(setup: Setup, changed: Batch, pick: Pick, pick_output: Pick | None = None) -> Mixing:
+def _mixing(setup: Setup, changed: Batch, pick: Pick, pick_output: PickOutput | None = None) -> Mixing:
     """What changes in the picked part of the outputs when the batch is replaced; ``pick`` is for what modules give as well."""
-    own = pick_output or pick
+    own = pick_output or (lambda _, tensor: pick(tensor))
     with torch.no_grad(), _drawing(0), _Traffic(setup.model, pick) as first:
         output = forward(setup)
     with torch.no_grad(), _drawing(0):
@@ -57,9 +60,9 @@ def _mixing(setup: Setup, changed: Batch, pick: Pick, pick_output: Pick | None =
     with torch.no_grad(), _drawing(0), _Traffic(setup.model, pick) as second:
         other = forward(setup, changed)
     values, repeats, others = _real(output), _real(again), _real(other)
-    scale = max((_largest(own(value)) for value in values), default=0.0)
-    change = max((_difference(own(a), own(b)) for a, b in zip(values, others, strict=False)), default=0.0)
-    noise = max((_difference(own(a), own(b)) for a, b in zip(values, repeats, strict=False)), default=0.0)
+    scale = max((_largest(own(k, value)) for k, value in enumerate(values)), default=0.0)
+    change = max((_difference(own(k, a), own(k, b)) for k, (a, b) in enumerate(zip(values, others, strict=False))), default=0.0)
+    noise = max((_difference(own(k, a), own(k, b)) for k, (a, b) in enumerate(zip(values, repeats, strict=False))), default=0.0)
     eps = max((torch.finfo(value.dtype).eps for value in values), default=0.0)
     tolerance = max(noise, 1e3 * eps * scale)
     path = _culprit(first, second, tolerance) if change > tolerance else None
@@ -114,16 +117,16 @@ def _moved(before: list[Tensor], after: list[Tensor], tolerance: float) -> bool:
     return any(a.shape != b.shape or _difference(a, b) > tolerance for a, b in zip(before, after, strict=False))
 
 
-def _gradient(setup: Setup, changed: Batch, pick: Pick) -> float:
+def _gradient(setup: Setup, changed: Batch, pick: PickOutput) -> float:
     """Largest gradient of the picked outputs with respect to those input entries that the changed batch replaces."""
     with torch.enable_grad():
         batch, leaves = differentiable(setup.batch)
         if not leaves:
             return 0.0
-        values = [value for value in _real(forward(setup, batch)) if value.requires_grad]
+        values = [(k, value) for k, value in enumerate(_real(forward(setup, batch))) if value.requires_grad]
         if not values:
             return 0.0
-        total = torch.stack([pick(value).double().sum() for value in values]).sum()
+        total = torch.stack([pick(k, value).double().sum() for k, value in values]).sum()
         found = torch.autograd.grad(total, leaves, allow_unused=True)
     replaced_with = floating((changed.args, dict(changed.kwargs)))
     worst = 0.0
@@ -210,9 +213,23 @@ def _row(row: int, tensor: Tensor) -> Tensor:
     return tensor[row]
 
 
-def _own(samples: int, row: int, output: Tensor) -> Tensor:
+def _own(tables: frozenset[int], row: int, index: int, output: Tensor) -> Tensor:
     """A sample's part of an output; of a table of all pairs of samples (similarities of images and texts), its pair with itself."""
-    return output[row, row] if output.dim() == 2 and output.shape[0] == output.shape[1] == samples else output[row]
+    return output[row, row] if index in tables else output[row]
+
+
+def _tables(setup: Setup, output: Any, samples: int) -> frozenset[int]:
+    """Which outputs are tables of all pairs of samples: with fewer samples they have fewer columns too, as logits of classes have not."""
+    square = frozenset(index for index, value in enumerate(_real(output)) if value.shape == (samples, samples))
+    for fewer in (samples - 1, samples - 2) if square else ():  # views that come in pairs need an even number
+        batch = _with(setup.batch, partial(_first_rows, samples, fewer))
+        with suppress(SubjectError), torch.no_grad():
+            return square & {index for index, value in enumerate(_real(forward(setup, batch))) if value.shape == (fewer, fewer)}
+    return frozenset()
+
+
+def _first_rows(samples: int, count: int, tensor: Tensor) -> Tensor:
+    return tensor[:count] if _batched(tensor, samples) else tensor
 
 
 def _batched(tensor: Tensor, samples: int) -> bool:
