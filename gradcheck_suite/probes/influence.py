@@ -13,6 +13,7 @@ from gradcheck_suite.probes.state import Guard, preserved
 
 _NEARBY = 0.1
 _TRIALS = 16
+_AGREEING = 4
 _Group = list[nn.Parameter]
 
 
@@ -21,12 +22,13 @@ def without_influence(run: Experiment, parameters: Sequence[nn.Parameter]) -> se
 
     All parameters are first moved by a tenth of their size, tensors of zeros by a tenth, so that a gate of zero hides nothing. Then
     the parameters in question are replaced by others of twice their size, all at once, and in halves where something changes or the
-    run fails: whole modules first, the last in the model's order before the others, then the parameters of one module. Where the
+    run fails. Where nothing changes, three more replacements must agree: two changes of sign may cancel, and a rounded result seldom
+    moves. Whole modules come first, the last in the model's order before the others, then the parameters of one module. Where the
     outputs nearby are not finite or do not repeat, every parameter counts as having influence. Integer parameters are not moved.
 
-    At most sixteen replacements are tried, for each is a forward pass. What they leave undecided counts as having influence. That is
-    the stricter answer, and it never turns a model in which nothing has influence into one in which something has: there the first
-    trial, of all at once, decides. It may name parameters without influence beside others that do have some.
+    At most sixteen replacements are made, for each is a forward pass. What they leave undecided counts as having influence. That is
+    the stricter answer, and it never turns a set in which nothing has influence into one in which something has: there the first
+    four, of all at once, decide. It may name parameters without influence beside others that do have some.
 
     The model is left bit for bit as it was.
     """
@@ -69,11 +71,10 @@ class _Trial:
         """Parameters that change nothing, and groups of several of which some parameter does; the last that waits is tried first."""
         found: list[nn.Parameter] = []
         mixed: list[_Group] = []
-        while waiting and self._left:
-            self._left -= 1
+        while waiting and self._left >= _AGREEING:
             groups = waiting.pop()
             chosen = [parameter for group in groups for parameter in group]
-            if _equal(self._base, self._returned(chosen)):
+            if not any(self._changed(chosen, draw) for draw in range(_AGREEING)):
                 found += chosen
             elif len(groups) > 1:
                 waiting += _halves(groups)
@@ -81,12 +82,18 @@ class _Trial:
                 mixed.append(chosen)
         return found, mixed
 
-    def _returned(self, replaced: Sequence[nn.Parameter]) -> list[torch.Tensor]:
+    def _changed(self, replaced: Sequence[nn.Parameter], draw: int) -> bool:
+        self._left -= 1
+        return not _equal(self._base, self._returned(replaced, draw))
+
+    def _returned(self, replaced: Sequence[nn.Parameter], draw: int = 0) -> list[torch.Tensor]:
+        """Outputs and loss; the first draw turns the signs of what it replaces, the others forget the values."""
         self._guard.rewind()
-        generator = torch.Generator().manual_seed(derive(self._run.seed, "influence", "replaced"))
+        generator = torch.Generator().manual_seed(derive(self._run.seed, "influence", draw))
+        kept, noise = (0.0, 2.0) if draw else (-2.0, 1.0)
         for parameter in replaced:
             value = parameter.detach()
-            value.mul_(-2.0).add_(_noise(value, generator), alpha=self._sizes[id(parameter)] or 1.0)
+            value.mul_(kept).add_(_noise(value, generator), alpha=noise * (self._sizes[id(parameter)] or 1.0))
         try:
             output = self._run.output()
             loss = [self._run.loss(output)] if self._run.setup.loss is not None else []

@@ -108,3 +108,22 @@ def test_integer_parameters_stay_as_they_are():
     found = without_influence(Experiment(Setup(model, Batch((torch.ones(3),))), 0), list(model.layers.parameters()))
     assert found == {id(parameter) for parameter in model.layers[1].parameters()}
     assert model.codes.tolist() == [0, 1, 2]
+
+
+class Code(nn.Module):
+    """A code that two layers decide with their signs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.norm = nn.Linear(3, 2), nn.LayerNorm(2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.layer(x)).argmax(1)
+
+
+def test_changes_of_sign_that_cancel_do_not_hide_an_influence() -> None:
+    for seed in range(20):
+        torch.manual_seed(seed)
+        model = Code()
+        run = Experiment(Setup(model, Batch((torch.randn(16, 3),))), seed)
+        assert len(without_influence(run, list(model.parameters()))) < len(list(model.parameters()))
