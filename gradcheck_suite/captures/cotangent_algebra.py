@@ -49,5 +49,9 @@ class CotangentAlgebra:
         return f"intended mismatch, declared: {self.intended}" if self.intended else None
 
     def suspect(self, wrong: Sequence[bool]) -> Where:
-        """Where the backward pass goes wrong: the node that was seen to, else what the wrong rows tell."""
-        return self.breaks[0] if any(wrong) and self.breaks else self.rows.suspect(wrong)
+        """Where the backward pass goes wrong: the node that was seen to, else what the wrong rows tell.
+
+        A module that the backward pass runs again is right or wrong by how that is done: what runs it is named by the rows.
+        """
+        seen = any(wrong) and self.breaks and self.breaks[0].module not in self.rows.replayed
+        return self.breaks[0] if seen else self.rows.suspect(wrong)

@@ -1,5 +1,7 @@
 """Cotangent algebra: right networks scale and add exactly, wrong backward passes are found and placed."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -114,6 +116,14 @@ def test_what_is_declared_is_said_and_not_judged(name):
     assert seen.bits.sum() > 0
     assert seen.declared() == "intended mismatch, declared: clipped on purpose"
     assert capture(Fork).declared() is None
+
+
+def test_what_runs_a_module_again_is_named_not_the_module():
+    seen = capture(Fork)
+    again = dataclasses.replace(seen, rows=dataclasses.replace(seen.rows, replayed=("clipped",)))
+    wrong = (seen.bits > 0).tolist()
+    assert again.suspect(wrong) == again.rows.suspect(wrong)
+    assert seen.suspect([False] * len(wrong)) == seen.rows.suspect([False] * len(wrong))
 
 
 def exponential(scale):
