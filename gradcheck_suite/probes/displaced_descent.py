@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gradcheck_suite.captures.codec import frozen
 from gradcheck_suite.captures.displaced_descent import DisplacedDescent
@@ -12,11 +11,7 @@ from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import NotApplicable, SubjectError
 from gradcheck_suite.core.seeds import derive
 from gradcheck_suite.probes.curvature import sharpest
-from gradcheck_suite.probes.execution import realise
-from gradcheck_suite.probes.experiment import require_loss
-from gradcheck_suite.probes.float64 import in_float64
-from gradcheck_suite.probes.landscape import Landscape, require_allowed
-from gradcheck_suite.probes.state import preserved
+from gradcheck_suite.probes.landscape import Landscape, surveyed
 from gradcheck_suite.subject import Subject
 
 Tensor = torch.Tensor
@@ -44,11 +39,7 @@ def displaced_descent(subject: Subject, budget: Budget, seed: int) -> DisplacedD
             is no second derivative or no smooth neighbourhood, the model does not run in float64, or the budget leaves it out.
         SubjectError: the subject failed.
     """
-    require_allowed(subject, budget, _PASSES)
-    setup = realise(subject, seed)
-    require_loss(setup)
-    with in_float64(setup) as wide, sdpa_kernel([SDPBackend.MATH]), preserved(wide.model) as guard:
-        landscape = Landscape(wide, guard, seed)
+    with surveyed(subject, budget, seed, _PASSES) as landscape:
         there = landscape.derivatives(landscape.start)
         top = sharpest(there.product, there.gradient.numel(), _PRODUCTS, derive(seed, "direction"))
         if not top.value > 0:

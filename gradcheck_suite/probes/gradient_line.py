@@ -4,17 +4,12 @@ import math
 
 import numpy as np
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gradcheck_suite.captures.codec import frozen
 from gradcheck_suite.captures.gradient_line import GradientLine
 from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import NotApplicable
-from gradcheck_suite.probes.execution import realise
-from gradcheck_suite.probes.experiment import require_loss
-from gradcheck_suite.probes.float64 import in_float64
-from gradcheck_suite.probes.landscape import Landscape, require_allowed
-from gradcheck_suite.probes.state import preserved
+from gradcheck_suite.probes.landscape import Landscape, surveyed
 from gradcheck_suite.subject import Subject
 
 _LARGEST = 2.0
@@ -32,11 +27,7 @@ def gradient_line(subject: Subject, budget: Budget, seed: int) -> GradientLine:
             curve upward along the gradient, the model does not run in float64, or the budget leaves it out.
         SubjectError: the subject failed.
     """
-    require_allowed(subject, budget, _PASSES)
-    setup = realise(subject, seed)
-    require_loss(setup)
-    with in_float64(setup) as wide, sdpa_kernel([SDPBackend.MATH]), preserved(wide.model) as guard:
-        landscape = Landscape(wide, guard, seed)
+    with surveyed(subject, budget, seed, _PASSES) as landscape:
         there = landscape.derivatives(landscape.start)
         gradient = there.gradient
         squared = float(gradient @ gradient)

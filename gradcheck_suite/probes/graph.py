@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd.function import BackwardCFunction
 
 from gradcheck_suite.probes.execution import hookable, tensors
 
@@ -59,8 +60,7 @@ def name_of(node: Node) -> str:
 
 def custom_function(node: Node) -> type[torch.autograd.Function] | None:
     """The class of the custom ``autograd.Function`` that made the node, if one did."""
-    found: type[torch.autograd.Function] | None = getattr(node, "_forward_cls", None)
-    return found
+    return type(node)._forward_cls if isinstance(node, BackwardCFunction) else None  # type: ignore[attr-defined]
 
 
 class Authors:

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.autograd.function import BackwardCFunction
 
 from gradcheck_suite.probes.directional_derivative.functions import function_name, function_source, recorded
 from gradcheck_suite.probes.directional_derivative.graph import survey
-from gradcheck_suite.probes.graph import Authors, nodes
+from gradcheck_suite.probes.graph import Authors, custom_function, nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +46,9 @@ def function_runs(
         return []
     places: dict[Any, str] = {}
     for node in nodes(*outputs):
-        if isinstance(node, BackwardCFunction):
-            places[type(node)._forward_cls] = authors.of(node) or ""  # type: ignore[attr-defined]
+        function = custom_function(node)
+        if function is not None:
+            places[function] = authors.of(node) or ""
     with recorded(functions) as calls:
         again()
     return [FunctionRun(function, args, places.get(function, "")) for function, args in list(calls)]

@@ -1,17 +1,21 @@
 """The loss as a function of the parameters alone: buffers, generators and what modules remember begin from the same at every point."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gradcheck_suite.core.budget import Budget
 from gradcheck_suite.core.errors import NotApplicable, SubjectError
 from gradcheck_suite.probes.curvature import Hessian, hessian
 from gradcheck_suite.probes.directional_derivative.signatures import difference, signature
-from gradcheck_suite.probes.experiment import Experiment
-from gradcheck_suite.probes.state import Guard
+from gradcheck_suite.probes.execution import realise
+from gradcheck_suite.probes.experiment import Experiment, require_loss
+from gradcheck_suite.probes.float64 import in_float64
+from gradcheck_suite.probes.state import Guard, preserved
 from gradcheck_suite.subject import Setup, Subject
 
 Tensor = torch.Tensor
@@ -20,12 +24,6 @@ _STEPS = (1e-5, 1e-7, 1e-9)
 # A gradient that is off by less than this share of its length along some direction is taken for right.
 _RIGHT = 1e-6
 _LARGEST = 4_000_000
-
-
-def require_allowed(subject: Subject, budget: Budget, passes: int) -> None:
-    """Raise ``NotApplicable`` where the budget has no room: for a model of one's own second derivatives are for a thorough one."""
-    if subject.architecture is None and not budget.second_order:
-        raise NotApplicable(f"the budget {budget.name!r} leaves it out: it costs about {passes} passes")
 
 
 class Landscape:
@@ -149,3 +147,19 @@ class Landscape:
             if gap > _RIGHT * length + 2 * spread:
                 raise NotApplicable("the gradient is not the slope of the loss to six digits: see backprop-agreement, precision-islands")
 
+
+@contextmanager
+def surveyed(subject: Subject, budget: Budget, seed: int, passes: int) -> Iterator[Landscape]:
+    """The landscape of a realisation of the subject, whose model is put back at the end.
+
+    Raises:
+        NotApplicable: the subject has no loss, it does not run in float64, see ``Landscape``; or the budget has no room for so many
+            passes: for a model of one's own second derivatives are for a thorough one.
+        SubjectError: the subject failed.
+    """
+    if subject.architecture is None and not budget.second_order:
+        raise NotApplicable(f"the budget {budget.name!r} leaves it out: it costs about {passes} passes")
+    setup = realise(subject, seed)
+    require_loss(setup)
+    with in_float64(setup) as wide, sdpa_kernel([SDPBackend.MATH]), preserved(wide.model) as guard:
+        yield Landscape(wide, guard, seed)

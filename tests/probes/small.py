@@ -13,6 +13,17 @@ from gradcheck_suite.subject import Batch, Setup, Subject
 SAMPLES = 16
 
 
+class Function(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.function(x)
+
+
 def sgd(rate: float = 0.1, **options: Any) -> Callable[[Any], torch.optim.Optimizer]:
     """A factory of gradient descent."""
     return lambda parameters: torch.optim.SGD(parameters, lr=rate, **options)

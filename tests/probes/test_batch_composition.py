@@ -6,22 +6,11 @@ from torch import nn
 
 from gradcheck_suite.core.budget import BUDGETS
 from gradcheck_suite.probes.batch_composition import batch_composition
-from tests.probes.small import subject
+from tests.probes.small import Function, subject
 
 
 def mixing(make, data):
     return batch_composition(subject(make, data), BUDGETS["quick"], 1)
-
-
-class Function(nn.Module):
-    """A function as a module."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)
 
 
 @pytest.mark.parametrize("leaky", [False, True])

@@ -12,7 +12,7 @@ from gradcheck_suite.probes.batch_composition import batch_composition
 from gradcheck_suite.probes.graph_leaves import graph_leaves
 from gradcheck_suite.probes.target_pairing import target_pairing
 from gradcheck_suite.subject import Batch, Setup, Subject
-from tests.probes.small import adam, classes, mlp, regression, sgd, subject
+from tests.probes.small import Function, adam, classes, mlp, regression, sgd, subject
 
 BUDGET = BUDGETS["quick"]
 
@@ -30,17 +30,6 @@ class Mixed(nn.Module):
 
     def forward(self, x):
         return self.last(self.between(self.first(x)))
-
-
-class Function(nn.Module):
-    """A function as a module."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)
 
 
 LEAKS = {

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import torch
-from torch.autograd.function import BackwardCFunction
+
+from gradcheck_suite.probes.graph import custom_function
 
 _MOST_NODES: Final = 200_000
 
@@ -40,8 +41,9 @@ def survey(outputs: Sequence[torch.Tensor]) -> Survey:
         if node in seen:
             continue
         seen.add(node)
-        if isinstance(node, BackwardCFunction):
-            _note_function(found, type(node)._forward_cls)  # type: ignore[attr-defined]
+        function = custom_function(node)
+        if function is not None:
+            _note_function(found, function)
         elif type(node).__name__ == "AccumulateGrad":
             found.leaves.append(node.variable)
             found.hooked = found.hooked or bool(node.variable._backward_hooks)
